@@ -1,0 +1,1 @@
+"""The messages on ivrd's local sockets: pure, bytes in, values out."""
