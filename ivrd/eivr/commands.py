@@ -188,7 +188,7 @@ def get_variables(*names: str) -> bytes:
     for name in names:
         if not _NAME_TO_GET.fullmatch(name):
             raise InvalidValue(
-                f"variable name {_shown(name)}: ask for letters, digits and underscores, none of these in front; "
+                f"variable name {_shown(name)}: ask for letters, digits and inner underscores; "
                 f"a function's value has to be passed as an argument by the dialplan"
             )
     return _line("G", ",".join(names))
