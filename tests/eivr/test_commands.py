@@ -137,6 +137,10 @@ def test_values_without_comma_and_newline_are_taken(value: str) -> None:
     assert eivr.set_variables({"A": value}).startswith(b"V,A=")
 
 
+def test_blanks_at_the_end_of_a_value_are_dropped_wherever_it_stands() -> None:
+    assert eivr.set_variables({"A": " a \t", "B": " ", "C": "c "}) == b"V,A= a,B=,C=c\n"
+
+
 @given(nasty | st.sampled_from(["CALLERID(num)", "CDR(x y)", "CDR(a,b)", "SHELL(x)", "CDR()"]), texts)
 def test_functions_are_exact_or_refused(name: str, value: str) -> None:
     try:
@@ -234,12 +238,14 @@ def test_refusals_say_what_is_wrong_and_what_to_do() -> None:
     refused(lambda: eivr.play_now(""), "empty prompt: give the name")
     refused(lambda: eivr.play_now("beep "), "blank at an end.*take it off")
     refused(lambda: eivr.play_now("beep\n"), "control characters: give the plain name")
+    refused(lambda: eivr.play_now("be\x7fep"), "control characters")
     refused(lambda: eivr.append("x" * 1_000_000), "1000003 bytes: Asterisk reads 1023.*shorten")
     refused(lambda: eivr.append("\ud800"), "surrogate.*can be encoded")
     refused(lambda: eivr.set_variables({}), "give at least one name and value")
     refused(lambda: eivr.set_variables({"CALLERID(num)": "1"}), r"use set_function\(\)")
     refused(lambda: eivr.set_variables({"A": 3}), "of A is of type int: pass a str")  # type: ignore[dict-item]  # on purpose
     refused(lambda: eivr.set_variables({"A": "1,2"}), "'1,2' of A has a comma.*replace it")
+    refused(lambda: eivr.set_variables({"A": "1\r2"}), "of A has a CR")
     refused(lambda: eivr.set_function("CALLERID", "1", ["CALLERID"]), r"write it as FUNCTION\(argument\)")
     refused(lambda: eivr.set_function("SHELL(x)", "1", ["CALLERID"]), "SHELL may not.*allow_functions")
     refused(lambda: eivr.set_function("CALLERID(num)", "1", []), "CALLERID may not.*allow_functions")
@@ -248,6 +254,7 @@ def test_refusals_say_what_is_wrong_and_what_to_do() -> None:
     refused(lambda: eivr.get_variables("_A"), "inner underscores")
     refused(lambda: eivr.send_dtmf("12p"), "'12p': send one or more of")
     refused(lambda: eivr.send_dtmf("1", 0), "interval_ms 0: give whole milliseconds")
+    refused(lambda: eivr.send_dtmf("1", 1, 60_001), "duration_ms 60001")
     refused(lambda: eivr.send_dtmf("1", 2.5), "interval_ms 2.5")  # type: ignore[arg-type]  # on purpose
     refused(lambda: eivr.send_dtmf("1" * 1200), "shorten it or send it in parts")
 

@@ -183,6 +183,11 @@ def test_a_cut_reply_leaves_out_what_it_does_not_reach() -> None:
     assert Variables(AT, "A=" + "\udce9" * 2045).cut
 
 
+def test_a_cut_reply_to_another_request_is_an_error_too() -> None:
+    with pytest.raises(AsteriskProtocolError, match="does not answer for B"):
+        Variables(AT, "A=" + "x" * 2045).values(["B"])
+
+
 # Values of which none contains the next name: those can be told apart for certain.
 stored_values = st.text(st.characters(codec="utf-8", exclude_characters="\n\0="), max_size=50)
 
