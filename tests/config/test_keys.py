@@ -53,6 +53,10 @@ def test_each_key_is_documented() -> None:
     assert [key.name for key in keys if key.required] == ["handler"]
 
 
+def test_what_is_off_by_default_may_be_written_out_as_off() -> None:
+    assert app("lifespan = ''\npath = ''\nmax_memory = ''") == app("")
+
+
 def test_the_keys_that_a_file_sets_are_known() -> None:
     read = parse(f"[server]\nmax_calls = 9\n{MENU}queue = 100\n[apps.'a.b']\nhandler = 'a:b'\n", "x.toml")
     assert read.given == (
@@ -106,8 +110,14 @@ def test_relative_paths_count_from_the_files_directory(tmp_path: Path, monkeypat
 
 def test_allowed_users_by_name_and_number() -> None:
     server = Server(allow_users=("daemon", 4711, "no-such-user"))
-    uids, warnings = server.allowed_uids()
-    assert uids == {0, os.geteuid(), pwd.getpwnam("daemon").pw_uid, 4711}
+    user = os.geteuid()
+    own = pwd.getpwnam("nobody").pw_uid if user == 0 else user  # root's own number would prove nothing
+    os.seteuid(own)
+    try:
+        uids, warnings = server.allowed_uids()
+    finally:
+        os.seteuid(user)
+    assert uids == {0, own, pwd.getpwnam("daemon").pw_uid, 4711}
     (warning,) = warnings
     assert warning.startswith("server.allow_users: this machine has no user 'no-such-user'")
 

@@ -41,7 +41,7 @@ def in_app(lines: str) -> list[str]:
         ("[server]\nmax-calls = 1\n", "server.max-calls: unknown key; did you mean 'max_calls'?"),
         ("[server]\nworkers = 1\n", "server.workers: unknown key; it belongs into [apps.NAME]"),
         ("[server]\n'a\\nb' = 1\n", "server.'a\\\\nb': unknown key; the keys here are socket, worker_socket, "),
-        ("[apps.menu]\nHandler = 'a:b'\nhandler = 'a:b'\n", "apps.menu.Handler: unknown key; did you mean 'handler'?"),
+        ("[apps.menu]\nHANDLER = 'a:b'\nhandler = 'a:b'\n", "apps.menu.HANDLER: unknown key; did you mean 'handler'?"),
         ("[apps.menu]\nhandler = 'a:b'\nmetrics = ''\n", "apps.menu.metrics: unknown key; it belongs into [server]"),
         ("server = 3\n", "server: 3 is no table; give its keys in [server]"),
         ("[[server]]\nmax_calls = 1\n", "server: [a table] is no table; give its keys in [server]"),
@@ -185,6 +185,10 @@ def test_app_names(name: str) -> None:
 )
 def test_pools(lines: str, problem: str) -> None:
     assert in_app(lines) == [f"apps.menu.{problem}"]
+
+
+def test_a_feature_that_is_not_built_is_the_only_complaint() -> None:
+    assert len(problems("[apps.x]\nscript = 'a'\n")) == 1
 
 
 def test_all_problems_are_told_at_once_and_unknown_keys_first() -> None:
