@@ -119,7 +119,9 @@ class Stdio:
         try:
             if len(fds) != 3:
                 raise WireError(f"a call comes with 3 descriptors, not {len(fds)}")
-            for fd, name, direction in zip(fds, ("stdin", "stdout", "stderr"), (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True):
+            for fd, name, direction in zip(
+                fds, ("stdin", "stdout", "stderr"), (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True
+            ):
                 _check(fd, name, direction)
         except (WireError, OSError) as error:
             close_all(fds)

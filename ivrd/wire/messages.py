@@ -1,8 +1,9 @@
 """What the daemon and its workers say to each other: msgspec structs in msgpack, one message each, descriptors beside it.
 
-The rule that holds here: a worker outlives its daemon, so the worker's half of the registration (`Register`, `Held`) is frozen.
-Fields may be added with a default, never changed or removed; `VERSION` tells a worker of an older ivrd, which is heard out for
-the calls it holds and given no new ones. Times on the wire are ages in seconds or wall-clock stamps, never one process's clock.
+The rule that holds here: a worker outlives its daemon, so the worker's half of the registration (`Register`, `Held`) is
+frozen. Fields may be added with a default, never changed or removed; `VERSION` tells a worker of an older ivrd, which is
+heard out for the calls it holds and given no new ones. Times on the wire are ages in seconds or wall-clock stamps, never
+the reading of one process's clock.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ class Tally(msgspec.Struct, kw_only=True):
     responses: list[float] = []
 
 
-# --- worker to daemon -------------------------------------------------------------------------------------------------------
+# Worker to daemon.
 
 
 class Register(msgspec.Struct, frozen=True, kw_only=True, tag="register"):
@@ -223,7 +224,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
 FromWorker: TypeAlias = Register | Held | Ready | Failed | Started | Ended | Report
 
 
-# --- daemon to worker -------------------------------------------------------------------------------------------------------
+# Daemon to worker.
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
@@ -271,15 +272,15 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
 
 
 class Leave(msgspec.Struct, frozen=True, tag="leave"):
-    """The daemon goes away on purpose and the next one comes: keep the calls and register with it, as of an old generation."""
+    """The daemon goes away on purpose and the next one comes: keep the calls and register with it."""
 
 
 FromDaemon: TypeAlias = Welcome | Kept | Start | Drop | Retire | Stop | Leave
 
 
 _encoder = msgspec.msgpack.Encoder()
-_from_worker = msgspec.msgpack.Decoder(FromWorker)
-_from_daemon = msgspec.msgpack.Decoder(FromDaemon)
+_from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
+_from_daemon: msgspec.msgpack.Decoder[FromDaemon] = msgspec.msgpack.Decoder(FromDaemon)
 
 
 def encode(message: FromWorker | FromDaemon) -> bytes:
