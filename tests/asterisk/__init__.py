@@ -1,0 +1,1 @@
+"""Tests of ivrd on real Asterisk, and the rig that runs it."""
