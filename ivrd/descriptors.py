@@ -1,8 +1,8 @@
 """Descriptors that travel: receiving them with a message, checking what they are, owning and closing them.
 
-The rule that holds here: a descriptor that came in is, when any function here returns or raises, either owned by the object it
-returned or closed. Nothing here waits; who calls, waits. (Python's own `socket.recv_fds` drops its flags, so that descriptors
-would leak into every child: cpython issue 107898.)
+The rule that holds here: a descriptor that came in is, when any function here returns or raises, either owned by the
+object it returned or closed. Nothing here waits; who calls, waits. (Python's own `socket.recv_fds` drops its flags, so
+that descriptors would leak into every child: cpython issue 107898.)
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def send(sock: socket.socket, data: bytes, fds: Sequence[int] = ()) -> None:
     """Send one message with descriptors; does not wait. The caller keeps its copies.
 
     Raises:
-        BlockingIOError: the peer's queue is full, or too many descriptors are on their way; try again when it is writable.
+        BlockingIOError: the peer's queue is full, or too many descriptors are on their way; try again when it is
+            writable.
         OSError: as `sendmsg`; the peer is gone.
     """
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
@@ -110,8 +111,9 @@ class Stdio:
     def adopt(cls, fds: Sequence[int]) -> Stdio:
         """Take over three received descriptors after checking their number, kind and direction; make them non-blocking.
 
-        Packet mode (`O_DIRECT`) is set on both write ends: each of Asterisk's reads then returns exactly one line, which is the
-        cure of the burst stall. Both flags sit on the open file, so that every holder of a copy shares them.
+        Packet mode (`O_DIRECT`) is set on both write ends: each of Asterisk's reads then returns exactly one line,
+        which is the cure of the burst stall. Both flags sit on the open file, so that every holder of a copy shares
+        them.
 
         Raises:
             WireError: they are not what a call comes with; all of them were closed.

@@ -1,7 +1,7 @@
 """How long to wait before a worker is started again that would not live: exponential, capped, one count for each app.
 
-The rule that holds here: only a worker that died before it was ready, or hardly after, is held against its app. One that is
-killed in the middle of its work is replaced at once, since the calls that come now need it.
+The rule that holds here: only a worker that died before it was ready, or hardly after, is held against its app. One
+that is killed in the middle of its work is replaced at once, since the calls that come now need it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Backoff:
         Args:
             now: seconds.
             ready_for: seconds for which it was ready; None where it never was.
-            jitter: a number from 0 to 1; the wait is lengthened by up to a fifth of itself, so that apps do not retry in step.
+            jitter: a number from 0 to 1; the wait is lengthened by up to a fifth of itself, so that apps do not retry
+                in step.
 
         Returns:
             Seconds until the next may be started; 0 for at once.

@@ -4,18 +4,18 @@
                    ▲  ▲────────┘            │
                    └────── RESETTING ◀──────┘
 
-A call is born ADMITTED, when a shim's hello and its three descriptors are in our hands. It waits QUEUED until the routing gives
-it a worker; STARTING is the moment between the hand-over and the worker's word that it owns the call, and only with that word
-does the shim, the caller's guardian till then, go away. RUNNING calls belong to their worker: the daemon only watches.
-RESETTING wipes what a dead worker left on the channel, so that the call can begin anew. ENDING means that *we* have sent the
-last command and wait for Asterisk to close; in ENDED nothing is held any more.
+A call is born ADMITTED, when a shim's hello and its three descriptors are in our hands. It waits QUEUED until the
+routing gives it a worker; STARTING is the moment between the hand-over and the worker's word that it owns the call, and
+only with that word does the shim, the caller's guardian till then, go away. RUNNING calls belong to their worker: the
+daemon only watches. RESETTING wipes what a dead worker left on the channel, so that the call can begin anew. ENDING
+means that *we* have sent the last command and wait for Asterisk to close; in ENDED nothing is held any more.
 
 The rule that holds here: everything that can happen to a call is a `Fact`, everything the daemon must do about it is an
-`Action`, and `TABLE` is the whole of what leads from the one to the other. There is no clock (`now` is an argument; a deadline
-that passes is the fact `Expired`) and no descriptor. A fact that the table does not know for a state is no error but old news:
-the worker that reports the end of a call which the operator has just hung up was only a little late. Three promises hold for
-every sequence of facts, and Hypothesis tries them: a call ends once, with one result; whoever is on the line is never left
-without a guardian (shim, worker or us); `Close` comes once and nothing after it.
+`Action`, and `TABLE` is the whole of what leads from the one to the other. There is no clock (`now` is an argument; a
+deadline that passes is the fact `Expired`) and no descriptor. A fact that the table does not know for a state is no
+error but old news: the worker that reports the end of a call which the operator has just hung up was only a little
+late. Three promises hold for every sequence of facts, and Hypothesis tries them: a call ends once, with one result;
+whoever is on the line is never left without a guardian (shim, worker or us); `Close` comes once and nothing after it.
 """
 
 from __future__ import annotations
@@ -275,8 +275,8 @@ class Life:
         return (Act.DISPATCH,)
 
     def _requeue(self, _: Fact, now: float) -> _Actions:
-        # Its time in the queue goes on: the shim waits no longer for having been unlucky, and a call that kills each worker
-        # that touches it does not go round for ever.
+        # Its time in the queue goes on: the shim waits no longer for having been unlucky, and a call that kills each
+        # worker that touches it does not go round for ever.
         self.state = State.QUEUED
         self.deadline = self._patience
         return (Act.READ,)

@@ -1,8 +1,9 @@
 """Who gets which call: one app's waiting line and the free places of its workers, as books without I/O.
 
-The rule that holds here: these books are the only place where a call is counted against a worker or the line. Calls wait first
-come, first served; each goes to the least loaded worker that takes calls, those of the newest generation first, so that an
-old one runs dry. A place is free again when the worker has said that the call is over, not when we think so.
+The rule that holds here: these books are the only place where a call is counted against a worker or the line. Calls
+wait first come, first served; each goes to the least loaded worker that takes calls, those of the newest generation
+first, so that an old one runs dry. A place is free again when the worker has said that the call is over, not when we
+think so.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Desk:
         return Admitted()
 
     def wait_again(self, call: str, *, first: bool) -> None:
-        """Put a call back into the line: in front, where it was before it was unlucky, or at its end, for its second life."""
+        """Put a call back into the line: in front, where it was before bad luck, or at its end, for its second life."""
         if first:
             self._line.appendleft(call)
         else:

@@ -1,7 +1,8 @@
 """How many workers an app needs, which to replace and which to let go: one pure plan from what is there.
 
-The rule that holds here: a worker that has to go (recycled, of an old generation, one too many) is first replaced, then retired
-at its last call; never the other way round. Growth looks at the spare places, so that it happens before a caller needs it.
+The rule that holds here: a worker that has to go (recycled, of an old generation, one too many) is first replaced, then
+retired at its last call; never the other way round. Growth looks at the spare places, so that it happens before a
+caller needs it.
 """
 
 from __future__ import annotations

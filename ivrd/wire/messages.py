@@ -1,9 +1,9 @@
-"""What the daemon and its workers say to each other: msgspec structs in msgpack, one message each, descriptors beside it.
+"""What the daemon and its workers say to each other: msgspec structs in msgpack, one to a message, descriptors beside.
 
 The rule that holds here: a worker outlives its daemon, so the worker's half of the registration (`Register`, `Held`) is
-frozen. Fields may be added with a default, never changed or removed; `VERSION` tells a worker of an older ivrd, which is
-heard out for the calls it holds and given no new ones. Times on the wire are ages in seconds or wall-clock stamps, never
-the reading of one process's clock.
+frozen. Fields may be added with a default, never changed or removed; `VERSION` tells a worker of an older ivrd, which
+is heard out for the calls it holds and given no new ones. Times on the wire are ages in seconds or wall-clock stamps,
+never the reading of one process's clock.
 """
 
 from __future__ import annotations
