@@ -130,13 +130,16 @@ class Channel(Application):
             self._flush_finished()  # the hangup wakes the poll, and F goes out before the flag is looked at
         self._live(now)
 
+    def crash(self, now: float) -> None:
+        """Asterisk dies: the call is over with no word to the app."""
+        if self.ended is None:
+            self._break_off(Outcome.CRASHED, "Asterisk died", now)
+
     def advance(self, now: float) -> None:
         """Let time pass up to `now`. Times never go back; an earlier one counts as the latest that was given."""
         self._live(now)
         if self._stuck and self.ended is None and now >= self._blocked_since + self._patience:
-            self._outbox.clear()
-            self._time = now
-            self._leave(Outcome.DEADLOCKED, self.blocked or "")
+            self._break_off(Outcome.DEADLOCKED, self.blocked or "", now)
 
     def next_deadline(self) -> float | None:
         """When `advance` must be called at the latest, `None` when only input can change anything."""
@@ -233,6 +236,11 @@ class Channel(Application):
             self._busy_until += max(0.0, now - self._time)
         self._generator.skip(now)
         self._time = max(self._time, now)
+
+    def _break_off(self, outcome: Outcome, detail: str, now: float) -> None:
+        self._outbox.clear()
+        self._time = max(self._time, now)
+        self._leave(outcome, detail)
 
     def _feed(self, stream: StreamReader, data: bytes, now: float) -> None:
         self.advance(now)

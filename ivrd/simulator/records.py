@@ -31,6 +31,8 @@ class Outcome(StrEnum):
     """EOF on stdout or stderr ("Child process went away"): the channel is hung up."""
     REFUSED = "refused"
     """Asterisk would not start the app: option `d` on a channel that is neither answered nor hung up."""
+    CRASHED = "crashed"
+    """Asterisk itself died: its ends of the pipes were closed with no event before."""
     DEADLOCKED = "deadlocked"
     """The channel thread was stuck for longer than `patience`. The real one stays so for ever, hangup included."""
 

@@ -1,0 +1,204 @@
+"""The caller's end of a simulated call: pressing keys, hanging up, and waiting for what is heard.
+
+The rule that holds here: after every input the model's output is written before anything else happens, since Asterisk's
+thread does nothing while it writes. How bytes travel is the affair of the subclass: real pipes in `process`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import anyio
+
+from ivrd.errors import IvrdError
+
+from .channel import Channel
+from .generator import Heard
+from .records import Ending, Log, Outcome
+
+__all__ = ["NotSeen", "SimulatedCall"]
+
+
+class NotSeen(IvrdError, AssertionError):
+    """What a caller waited for did not happen; the message ends with the call's transcript."""
+
+
+class SimulatedCall(ABC):
+    """One call and its caller. All times are in seconds since the call was dialled.
+
+    Args:
+        channel: the model, whose time begins at 0 as well.
+    """
+
+    __slots__ = ("_change", "_hears_from", "channel", "keys")
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.keys: list[tuple[float, str]] = []
+        """The keys that were pressed, with their times."""
+        self._hears_from = 0
+        self._change: anyio.Event | None = None
+
+    # What the caller does
+
+    def press(self, keys: str) -> None:
+        """Press keys one after the other, without a pause. On a call that is over this does nothing.
+
+        Raises:
+            ValueError: one of them is no key (`0`-`9`, `A`-`D`, `*`, `#`).
+        """
+        for key in keys:
+            now = self.now()
+            self.channel.key(key, now)
+            self.keys.append((now, key))
+            self._settle(now)
+
+    def hangup(self) -> None:
+        """Hang up. With option `i` or `d` the call stays until the app ends it."""
+        now = self.now()
+        self.channel.hangup(now)
+        self._settle(now)
+
+    def crash(self) -> None:
+        """Let Asterisk die: its ends of the pipes are closed, and the app is told nothing."""
+        now = self.now()
+        self.channel.crash(now)
+        self._settle(now)
+
+    async def hears(self, prompt: str, timeout: float = 10.0) -> Heard:
+        """Wait until a prompt begins to play; prompts that an earlier `hears` passed over are not looked at again.
+
+        Args:
+            prompt: its name, as the app gave it.
+            timeout: how long to wait, in seconds.
+
+        Returns:
+            The prompt, with its times.
+
+        Raises:
+            NotSeen: it did not begin in time, or the call ended first.
+        """
+
+        def found() -> bool:
+            heard = self.channel.heard
+            while self._hears_from < len(heard):
+                self._hears_from += 1
+                if heard[self._hears_from - 1].prompt == prompt:
+                    return True
+            return False
+
+        await self.until(found, f"the caller hears {prompt!r}", timeout)
+        return self.channel.heard[self._hears_from - 1]
+
+    async def ended(self, timeout: float = 10.0) -> Ending:
+        """Wait until ExternalIVR() is over.
+
+        Raises:
+            NotSeen: it was not over in time.
+        """
+        await self.until(lambda: self.channel.ended is not None, "the call ends", timeout)
+        assert self.channel.ended is not None
+        return self.channel.ended
+
+    async def until(self, condition: Callable[[], bool], what: str, timeout: float = 10.0) -> None:
+        """Wait until a condition holds, which is looked at whenever something happened to the call.
+
+        Args:
+            condition: anything about the call, `call.channel` included.
+            what: the condition in words, for the error.
+            timeout: how long to wait, in seconds.
+
+        Raises:
+            NotSeen: it did not hold in time, or the call ended without it.
+        """
+        with anyio.move_on_after(timeout):
+            while not condition():
+                if self.channel.ended is not None:
+                    raise NotSeen(f"the call is over and never was it that {what}{self.transcript()}")
+                await self._changed()
+            return
+        raise NotSeen(f"not within {timeout:g} s was it that {what}{self.transcript()}")
+
+    # What is known of the call
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How the call ended; `None` while it goes on."""
+        return self.channel.ended.outcome if self.channel.ended else None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The channel's variables."""
+        return self.channel.variables
+
+    @property
+    def heard(self) -> list[Heard]:
+        """The prompts that the caller heard."""
+        return self.channel.heard
+
+    @property
+    def log(self) -> list[Log]:
+        """What Asterisk logged about the call."""
+        return self.channel.log
+
+    @property
+    def first_command_at(self) -> float | None:
+        """When Asterisk handled the app's first line."""
+        return self.channel.first_command_at
+
+    def transcript(self) -> str:
+        """The call so far, a line for each thing that happened, each on a line of its own after a newline."""
+        lines = [(one.start, f"hears {one.prompt} ({one.how})") for one in self.channel.heard]
+        lines += [(when, f"presses {key}") for when, key in self.keys]
+        lines += [(line.time, f"{line.level}: {line.text}") for line in self.channel.log]
+        if self.channel.ended:
+            lines.append((self.channel.ended.time, f"{self.channel.ended.outcome}: {self.channel.ended.detail}"))
+        elif self.channel.blocked:
+            lines.append((self.now(), self.channel.blocked))
+        return "".join(f"\n  {when:7.2f} {what}" for when, what in sorted(lines, key=lambda line: line[0]))
+
+    # What the transport does
+
+    @abstractmethod
+    def now(self) -> float:
+        """Seconds since the call was dialled."""
+
+    @abstractmethod
+    def _write(self, data: bytes) -> int:
+        """Write to the app's stdin without waiting; the number of bytes taken, all of them where nobody reads."""
+
+    @abstractmethod
+    def _watch(self, stdout: bool, stderr: bool, stdin: bool, deadline: float | None) -> None:
+        """Say what is waited for: bytes on stdout or stderr, room in stdin, the time to advance the model."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Close all of Asterisk's ends."""
+
+    def _settle(self, now: float) -> None:
+        """Write what the model has to write, then wait for what it wants. Every input ends with this."""
+        channel = self.channel
+        while (line := channel.next_write()) is not None:
+            size = self._write(line)
+            channel.wrote(size, now)
+            if size < len(line):
+                break
+        if channel.ended:
+            self._close()
+        else:
+            stdout, stderr = channel.wants
+            self._watch(stdout, stderr, channel.next_write() is not None, channel.next_deadline())
+        self._tell()
+
+    async def _changed(self) -> None:
+        """Wait until something happens to the call."""
+        if self._change is None:
+            self._change = anyio.Event()
+        await self._change.wait()
+
+    def _tell(self) -> None:
+        """Wake those who wait for something about the call."""
+        if self._change is not None:
+            self._change.set()
+            self._change = None
