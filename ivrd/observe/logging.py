@@ -1,0 +1,62 @@
+"""Log lines: structlog to stderr, for people (`console`) or for machines (`json`), the same in daemon and workers.
+
+The rule that holds here: a line is a fixed event name (`call.ended`) and fields, never a sentence made of values; and a
+traceback shows no local variables, for among them is what a caller typed. structlog is imported by `configure`, not by
+this module, because it brings rich along and a worker that logs nothing should not wait for that at its start.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger, Processor
+
+__all__ = ["LEVELS", "Format", "configure", "get_logger"]
+
+Format = Literal["console", "json"]
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+"""Names of the levels that a configuration may give, and what they are to `logging`."""
+
+
+def configure(format: Format, level: str, **fields: object) -> None:  # noqa: A002 - the configuration's own word
+    """Say how this process logs, once and before its first line.
+
+    Args:
+        format: `console`, in colours where stderr is a terminal, or `json`, one object a line.
+        level: the least severe lines that are written, one of `LEVELS`.
+        fields: put on each line, such as `app="menu"`.
+    """
+    import structlog
+
+    def add_fields(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return {**fields, **event}
+
+    processors: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        add_fields,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if format == "json":
+        # The plain formatter prints source lines only; structlog's dictionaries of tracebacks would hold all locals.
+        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=repr)]
+    else:
+        processors.append(
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        )
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+
+
+def get_logger(**fields: object) -> FilteringBoundLogger:
+    """Give a logger whose lines carry these fields as well; `configure` comes first."""
+    import structlog
+
+    logger: FilteringBoundLogger = structlog.get_logger(**fields)
+    return logger
