@@ -1,1 +1,1 @@
-"""The daemon (trio): takes calls in, routes them to workers, and has the last word on each."""
+"""The daemon: admits calls, routes them to warm workers, decides what a death means. trio, one nursery per lifetime."""

@@ -174,6 +174,7 @@ class Act(Enum):
     """Actions that need no words."""
 
     READ = "read the events that come while the call waits"
+    REJOIN = "put the call back into the line"
     DISPATCH = "stop reading; hand the call and what was read to the worker"
     DROP = "tell the worker to let go of the call"
     RESET = "clear what the dead worker left on the channel, and put the marker behind it"
@@ -279,7 +280,7 @@ class Life:
         # worker that touches it does not go round for ever.
         self.state = State.QUEUED
         self.deadline = self._patience
-        return (Act.READ,)
+        return (Act.READ, Act.REJOIN)
 
     def _unconfirmed(self, _: Fact, now: float) -> _Actions:
         reason = f"the worker did not take the call within {START_TIMEOUT:g} s"
@@ -322,7 +323,7 @@ class Life:
         self.state = State.QUEUED
         self.attempt += 1
         self.deadline = self._patience = now + self.policy.queue_timeout
-        return (Act.READ,)
+        return (Act.READ, Act.REJOIN)
 
     def _no_second_life(self, _: Fact, now: float) -> _Actions:
         return self._end("worker_died", Say(Status.CRASHED, "hangup", "the call could not be begun anew"), now)

@@ -1,0 +1,346 @@
+"""One call in the daemon: its descriptors, its shim, its worker, and the carrying out of what `rules.life` decides.
+
+The rule that holds here: nothing is decided here. Facts come in through `Call.tell`, from whoever saw them, and what the table
+answers is done at once and without waiting; only reading, and writing into a pipe that is full, are left to tasks of the call's
+own nursery. The three descriptors are closed at the very end, when no task can be waiting on them any more.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from typing import TYPE_CHECKING
+
+import trio
+
+from ivrd import descriptors, eivr
+from ivrd.descriptors import Stdio
+from ivrd.rules.life import (
+    Act,
+    Action,
+    Assigned,
+    CallerGone,
+    Confirmed,
+    Expired,
+    Fact,
+    Life,
+    Lost,
+    Marked,
+    Over,
+    Say,
+    State,
+    Tell,
+    WorkerDied,
+)
+from ivrd.wire import hello as wire
+from ivrd.wire.messages import Ended, Start, Tally
+
+if TYPE_CHECKING:
+    from ivrd.daemon.pool import Pool
+    from ivrd.daemon.workers import Worker
+
+__all__ = ["Call"]
+
+# What a caller can press while the call waits, and more: one who sends more than this is no caller.
+EARLY_LIMIT = 32_768  # bytes
+# The shim waits a little longer than we do, so that it is we who say what happened.
+SHIM_MARGIN = 3.0  # seconds
+MARKER = "IVRD_MARK"
+
+
+class Call:
+    """A live call.
+
+    Attributes:
+        id: unique across daemons and restarts.
+        args: what the dialplan passed, as bytes.
+        started: wall-clock time of admission, seconds since the epoch.
+        transport: how it came.
+        life: its state, deadline and result.
+        stdio: the daemon's copies of its descriptors.
+        worker: who runs it, or ran it last; None while it waits.
+        tally: what the worker counted; None until it has told.
+        detail: one line more about how it ended.
+        handoff: seconds from admission to the worker's confirmation; None before.
+        waited: seconds in the queue; None while it waits.
+    """
+
+    def __init__(
+        self,
+        call_id: str,
+        pool: Pool,
+        stdio: Stdio,
+        life: Life,
+        *,
+        args: tuple[bytes, ...],
+        started: float,
+        age: float = 0.0,
+        transport: str = "pipe",
+        shim: socket.socket | None = None,
+    ) -> None:
+        self.id = call_id
+        self.args = args
+        self.started = started
+        self.transport = transport
+        self.life = life
+        self.stdio = stdio
+        self.worker: Worker | None = None
+        self.tally: Tally | None = None
+        self.detail = ""
+        self.handoff: float | None = None
+        self.waited: float | None = None
+        self._pool = pool
+        self._shim = shim
+        self._born = trio.current_time() - age
+        self._early = bytearray()
+        self._connection = eivr.Connection()
+        self._unsent: deque[bytes] = deque()
+        self._nursery: trio.Nursery | None = None
+        self._timer = trio.CancelScope()
+        self._reader: trio.CancelScope | None = None
+        self._reading = trio.Lock()
+        self._released = trio.Event()
+
+    @property
+    def pool(self) -> Pool:
+        """The pool of the call's app."""
+        return self._pool
+
+    @property
+    def age(self) -> float:
+        """Seconds since admission."""
+        return trio.current_time() - self._born
+
+    async def run(self, first: Fact | None, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """See the call through to its end; returns when nothing is held any more.
+
+        Args:
+            first: what its life begins with; None for a call that runs already.
+            task_status: told when the call takes facts.
+        """
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                if first is not None:
+                    self.tell(first)
+                    self._pool.kick()
+                while self.life.state is not State.ENDED:
+                    with trio.CancelScope(deadline=self._deadline()) as self._timer:
+                        await trio.sleep_forever()
+                    if self._timer.cancelled_caught:
+                        self.tell(Expired())
+                self._nursery.cancel_scope.cancel()
+        finally:
+            self._pool.leave(self)
+            self.stdio.close()
+            self._dismiss_shim()
+        if self.worker is not None and self.worker.holds(self):
+            # The worker still cleans up; its figures belong in the call's line, if they come in time.
+            with trio.move_on_after(self._pool.app.hangup_grace + 1):
+                await self._released.wait()
+
+    def tell(self, fact: Fact) -> None:
+        """Take note of something that happened, and do at once what follows from it."""
+        if self._nursery is None or self.life.state is State.ENDED:
+            return
+        for action in self.life.step(fact, trio.current_time()):
+            self._do(action)
+        if self.life.state is State.ENDED:
+            self._nursery.cancel_scope.cancel()
+        else:
+            self._timer.deadline = self._deadline()
+
+    def assign(self, worker: Worker) -> None:
+        """Take the place that the routing found; it is given back when it is of no use any more."""
+        if self.life.state is State.QUEUED:
+            self.worker = worker
+            self.tell(Assigned())
+        else:
+            self._pool.release(self.id, worker)
+
+    def confirmed(self) -> None:
+        """The worker has the call."""
+        if self.life.state is State.STARTING and self.handoff is None:
+            self.handoff = self.age
+        self.tell(Confirmed())
+
+    def over(self, message: Ended) -> None:
+        """The worker is done with the call."""
+        self.tally = message.tally
+        self.detail = self.detail or message.detail
+        self._released.set()
+        self.tell(Over(message.result))
+
+    def orphaned(self, reason: str) -> None:
+        """The worker is dead."""
+        self._released.set()
+        self.tell(WorkerDied(reason))
+
+    def _deadline(self) -> float:
+        return float("inf") if self.life.deadline is None else self.life.deadline
+
+    # Actions.
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case Tell():
+                self._answer_shim(action)
+            case Say():
+                self._say(action)
+            case Act.READ | Act.DRAIN:
+                self._start_reading()
+            case Act.REJOIN:
+                self._pool.rejoin(self, first=self.life.attempt == 1)
+            case Act.DISPATCH:
+                self._dispatch()
+            case Act.DROP:
+                if self.worker is not None:
+                    self.worker.drop(self)
+            case Act.RESET:
+                self._reset()
+            case Act.CLOSE:
+                pass  # done when the nursery is empty: see `run`
+
+    def _answer_shim(self, tell: Tell) -> None:
+        match tell.kind:
+            case "queued":
+                wait = self.life.policy.queue_timeout + SHIM_MARGIN
+                answer = wire.queued(int(wait * 1000))
+            case "started":
+                answer = wire.STARTED
+            case "ended":
+                answer = wire.ENDED
+            case "refused":
+                self.detail = tell.reason
+                answer = wire.refused(tell.status, tell.way, tell.reason)
+        if self._shim is None:
+            return
+        try:
+            self._shim.send(answer, socket.MSG_NOSIGNAL)
+        except OSError:
+            # It gave up waiting and has fallen back already, or was killed. Asterisk's next event, or its EOF, tells.
+            pass
+        if tell.kind != "queued":
+            self._dismiss_shim()
+
+    def _dismiss_shim(self) -> None:
+        if self._shim is not None:
+            self._shim.close()
+            self._shim = None
+
+    def _dispatch(self) -> None:
+        worker = self.worker
+        assert worker is not None
+        if self.waited is None:
+            self.waited = self.age
+        start = Start(
+            id=self.id,
+            args=self.args,
+            started=self.started,
+            age=self.age,
+            attempt=self.life.attempt,
+            transport=self.transport,
+            early=bytes(self._early),
+        )
+        if worker.start(self, start):
+            self._stop_reading()
+        else:
+            self._pool.release(self.id, worker)
+            self.tell(Lost())
+
+    def _say(self, say: Say) -> None:
+        self.detail = self.detail or say.reason
+        self.stdio.complain(f"ivrd: call {self.id}: {say.reason}")
+        last = eivr.exit if say.way == "exit" else eivr.hangup
+        self._write(eivr.set_variables({"IVRD_STATUS": say.status.value}), last(f"ivrd: {say.reason}"))
+
+    def _reset(self) -> None:
+        self._early.clear()
+        self._connection = eivr.Connection()
+        self._write(
+            eivr.autoclear(False), eivr.interrupt(), eivr.get_variables(f"{MARKER}_{self.life.attempt}")
+        )
+        self._start_reading()
+
+    def _write(self, *lines: bytes) -> None:
+        assert self._nursery is not None
+        flushing = bool(self._unsent)
+        self._unsent.extend(lines)
+        if not flushing and not self._flush():
+            self._nursery.start_soon(self._flush_when_writable)
+
+    def _flush(self) -> bool:
+        """Write as much as the pipe takes; true when nothing is left or nobody reads any more."""
+        try:
+            while self._unsent:
+                self.stdio.write(self._unsent[0])
+                self._unsent.popleft()
+        except BlockingIOError:
+            return False
+        except OSError:
+            self._unsent.clear()
+        return True
+
+    async def _flush_when_writable(self) -> None:
+        while not self._flush():
+            await trio.lowlevel.wait_writable(self.stdio.stdout)
+
+    # Reading: ours while the call waits, while it is reset and once we have ended it; the worker's in between.
+
+    def _start_reading(self) -> None:
+        assert self._nursery is not None
+        if self._reader is None:
+            self._reader = trio.CancelScope()
+            self._nursery.start_soon(self._read, self._reader)
+
+    def _stop_reading(self) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
+            self._reader = None
+
+    async def _read(self, scope: trio.CancelScope) -> None:
+        # The lock is for a reader that was stopped in this very tick and has not yet let go of the descriptor.
+        with scope:
+            async with self._reading:
+                while True:
+                    await trio.lowlevel.wait_readable(self.stdio.stdin)
+                    if scope.cancel_called:
+                        return
+                    try:
+                        data = self.stdio.read()
+                    except BlockingIOError:
+                        continue
+                    self._take(data)
+                    if not data:
+                        return
+
+    def _take(self, data: bytes) -> None:
+        events = self._connection.receive(data)
+        if self.life.state is State.QUEUED:
+            if len(self._early) < EARLY_LIMIT:
+                self._early += data
+        marked = self.life.state is State.RESETTING and self._sift(events)
+        if not data or self._connection.hungup or self._connection.left:
+            # After `H` and `E` Asterisk closes in the same breath.
+            self.tell(CallerGone(left=self._connection.left))
+        elif marked:
+            self.tell(Marked())
+
+    def _sift(self, events: list[eivr.Event]) -> bool:
+        """Keep of a first life's events what the second one should know: the keys, and that the caller hung up.
+
+        Returns:
+            Whether the marker's reply was among them.
+        """
+        marked = False
+        for event in events:
+            match event:
+                case eivr.Key():
+                    self._early += f"{event.key},{event.at:10d}\n".encode()
+                case eivr.Inform():
+                    self._early += f"I,{event.at:10d},{event.detail}\n".encode("utf-8", "surrogateescape")
+                case eivr.Variables() if event.raw.startswith(f"{MARKER}_"):
+                    marked = True
+                case _:
+                    pass
+        return marked

@@ -1,0 +1,354 @@
+"""One worker process: started, heard out, watched, and, if it must be, killed.
+
+The rule that holds here: a worker is dead when its pidfd says so, and not before (a child that an app forked may hold the socket
+open; a closed socket may be opened anew). When this task is cancelled, because the daemon goes away, the process lives on: it
+keeps its calls and registers with the next daemon. Only `stop` and the ladder for one that is stuck end it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import structlog
+import trio
+
+from ivrd import descriptors
+from ivrd.daemon import sockets
+from ivrd.errors import WireError
+from ivrd.wire import messages as wire
+
+if TYPE_CHECKING:
+    from ivrd.daemon.calls import Call
+    from ivrd.daemon.pool import Pool
+
+__all__ = ["START_DEADLINE", "Worker", "WorkerState"]
+
+log = structlog.get_logger("ivrd.daemon")
+
+WorkerState = Literal["starting", "ready", "retiring", "stopping"]
+
+START_DEADLINE = 60.0  # seconds from the start of the process to `Ready`
+STOP_DEADLINE = 7.0  # seconds from `Stop` to the exit; the worker gives its lifespan 5
+# The steps of the ladder, each with the seconds that it is given.
+LADDER = ((signal.SIGUSR1, 0.3), (signal.SIGTERM, 0.7), (signal.SIGKILL, float("inf")))
+
+# What belongs to the daemon alone: a worker must not speak to systemd in its name.
+_NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+
+
+class Worker:
+    """A worker process of an app's pool.
+
+    Attributes:
+        key: number of this worker, unique in the daemon's life.
+        pid: its process id; 0 before it is started.
+        generation: the pool's generation that it stands for.
+        state: where it is in its life.
+        calls: the calls it holds, by id, those it cleans up after included.
+        served: calls it was given in its life.
+        born: when it was started, on trio's clock.
+        ready_at: when it became ready, on trio's clock; None before.
+        idle_since: when its last call ended, on trio's clock; None while it has one.
+        rss: its resident memory in bytes, as it reported.
+        lag: by how many seconds its loop was late at most, as it reported last.
+        stuck: handlers on threads that outlived their calls.
+        jitter: its own number from 0 to 1, for recycling.
+        failure: why the app did not start, when it said so.
+    """
+
+    def __init__(self, key: int, pool: Pool, generation: int, jitter: float) -> None:
+        self.key = key
+        self.pid = 0
+        self.generation = generation
+        self.state: WorkerState = "starting"
+        self.calls: dict[str, Call] = {}
+        self.served = 0
+        self.born = trio.current_time()
+        self.ready_at: float | None = None
+        self.idle_since: float | None = trio.current_time()
+        self.rss = 0
+        self.lag = 0.0
+        self.stuck = 0
+        self.jitter = jitter
+        self.failure = ""
+        self.token = os.urandom(16).hex()
+        self.adopted = False
+        self._pool = pool
+        self._pidfd = -1
+        self._sock: socket.socket | None = None
+        self._attached = trio.Event()
+        self._reason = ""
+        self._ladder_scope: trio.CancelScope | None = None
+        self._nursery: trio.Nursery | None = None
+
+    def holds(self, call: Call) -> bool:
+        """Whether this worker has not yet reported the end of that call."""
+        return call.id in self.calls
+
+    # Life and death of the process.
+
+    def spawn(self, spec: wire.WorkerSpec) -> None:
+        """Start the process, in a session of its own and with no descriptor of the daemon's but stderr, its log.
+
+        Raises:
+            OSError: the system has no room for another process.
+        """
+        environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+        environment["IVRD_WORKER"] = msgspec.json.encode(spec).decode()
+        self.pid = os.posix_spawn(
+            sys.executable,
+            # -P: the directory in which the daemon was started is nobody's library.
+            [sys.executable, "-P", "-m", "ivrd.worker", spec.name],
+            environment,
+            file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, 2, 1)],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE),
+        )
+        self._pidfd = os.pidfd_open(self.pid)
+
+    def adopt(self, pid: int) -> None:
+        """Take over a process that another daemon started.
+
+        Raises:
+            OSError: it is gone.
+        """
+        self.pid = pid
+        self.adopted = True
+        self._pidfd = os.pidfd_open(pid)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Watch the process until it is dead, then tell its calls and its pool."""
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._listen)
+                task_status.started()
+                await trio.lowlevel.wait_readable(self._pidfd)
+                self._hear_out()
+                self._nursery.cancel_scope.cancel()
+        finally:
+            self._hang_up_link()
+            with contextlib.suppress(OSError):
+                trio.lowlevel.notify_closing(self._pidfd)
+            status = self._reap()
+            os.close(self._pidfd)
+        reason, text = self._obituary(status)
+        self._pool.bury(self, reason, text)
+        for call in list(self.calls.values()):
+            del self.calls[call.id]
+            call.orphaned(text)
+
+    def _reap(self) -> os.waitid_result | None:
+        try:
+            return os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
+        except ChildProcessError:
+            return None  # adopted: another daemon's child, and init has reaped it
+
+    def _obituary(self, status: os.waitid_result | None) -> tuple[str, str]:
+        """The reason of the death: in a word for the metrics, in a line for a person."""
+        name = f"worker {self.key} (pid {self.pid})"
+        if self._reason:
+            return self._reason, f"{name} was {self._reason}"
+        if self.failure:
+            return "failed", f"{name} did not start: {self.failure}"
+        if status is None:
+            return "unknown", f"{name} is gone"
+        if status.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
+            try:
+                by = signal.Signals(status.si_status).name
+            except ValueError:
+                by = f"signal {status.si_status}"
+            return "killed", f"{name} was killed by {by}"
+        if status.si_status == 0 and self.state in ("retiring", "stopping"):
+            return "retired", f"{name} has retired"
+        return "exited", f"{name} exited with status {status.si_status}"
+
+    async def ladder(self, reason: str) -> None:
+        """Make it go: ask for its stacks, then SIGTERM, then SIGKILL. Ends with the process.
+
+        Args:
+            reason: the word for metrics and log.
+        """
+        if self._reason:
+            return
+        self._reason = reason
+        for number, grace in LADDER:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+            await trio.sleep(grace)
+
+    # What the daemon asks of it.
+
+    def attach(self, sock: socket.socket) -> None:
+        """Take its connection; a second one takes the place of the first."""
+        self._hang_up_link()
+        self._sock = sock
+        self._attached.set()
+        self._post(wire.Welcome())
+
+    def start(self, call: Call, message: wire.Start) -> bool:
+        """Hand a call over, with its descriptors.
+
+        Returns:
+            Whether it is on its way; if not, the worker takes no calls until it has read what it was sent before.
+        """
+        if self._sock is None:
+            return False
+        try:
+            descriptors.send(self._sock, wire.encode(message), call.stdio.fds)
+        except OSError:
+            self._pool.close_seat(self)
+            return False
+        self.calls[call.id] = call
+        self.served += 1
+        self.idle_since = None
+        return True
+
+    def take_held(self, call: Call) -> None:
+        """Note a call that it brought along."""
+        self.calls[call.id] = call
+        self.idle_since = None
+
+    def drop(self, call: Call) -> None:
+        """Tell it that we have ended a call."""
+        self._post(wire.Drop(id=call.id))
+
+    def retire(self) -> None:
+        """Let it go after its last call."""
+        if self.state in ("starting", "ready"):
+            self.state = "retiring"
+            self._post(wire.Retire())
+
+    def stop(self) -> None:
+        """Let it go now; the ladder sees to it that it does."""
+        if self.state != "stopping" and self._nursery is not None:
+            self.state = "stopping"
+            self._post(wire.Stop())
+            self._nursery.start_soon(self._see_it_stop)
+
+    def leave(self) -> None:
+        """Tell it that the next daemon will come for it."""
+        self._post(wire.Leave())
+
+    def keep(self) -> None:
+        """Acknowledge a batch of calls that it brought along."""
+        self._post(wire.Kept())
+
+    async def _see_it_stop(self) -> None:
+        await trio.sleep(STOP_DEADLINE)
+        await self.ladder("stuck")
+
+    def _post(self, message: wire.FromDaemon) -> None:
+        """Send a message if there is room; a worker that reads nothing is stuck, and the heartbeat will say so."""
+        if self._sock is None:
+            return
+        try:
+            descriptors.send(self._sock, wire.encode(message))
+        except OSError as error:
+            log.warning("worker_deaf", pid=self.pid, message=type(message).__name__, reason=error.strerror)
+
+    def _hang_up_link(self) -> None:
+        if self._sock is not None:
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
+            self._sock = None
+        self._attached = trio.Event()
+
+    # What it says.
+
+    async def _listen(self) -> None:
+        while True:
+            with trio.move_on_after(self._patience()):
+                await self._attached.wait()
+            if self._sock is None:
+                await self.ladder("stuck")
+                return
+            if not await self._serve_link(self._sock):
+                return
+
+    def _patience(self) -> float:
+        if self.state == "starting":
+            return START_DEADLINE
+        return self._pool.app.heartbeat_timeout
+
+    async def _serve_link(self, sock: socket.socket) -> bool:
+        """Read messages until the connection ends; false when the worker is stuck."""
+        while True:
+            data: bytes | None = None
+            fds: list[int] = []
+            try:
+                with trio.move_on_after(self._patience()):
+                    data, fds = await sockets.receive(sock, wire.MAX_MESSAGE, self._most_descriptors)
+                if data is None:
+                    # It may be we who did not look for so long (a daemon that was stopped): look once more before judging.
+                    data, fds = descriptors.receive(sock, wire.MAX_MESSAGE, self._most_descriptors)
+            except BlockingIOError:
+                log.error("worker_stuck", app=self._pool.name, worker=self.key, pid=self.pid, calls=len(self.calls))
+                await self.ladder("stuck")
+                return False
+            except ConnectionResetError:
+                continue  # it closed with unread messages; what it said before comes now, then EOF
+            except (WireError, OSError, trio.ClosedResourceError):
+                data = b""
+            if not data:
+                if self._sock is sock:
+                    self._hang_up_link()
+                return True
+            self._hear(data, fds)
+
+    def _hear_out(self) -> None:
+        """Read what a dead worker still said."""
+        while self._sock is not None:
+            try:
+                data, fds = descriptors.receive(self._sock, wire.MAX_MESSAGE, self._most_descriptors)
+            except ConnectionResetError:
+                continue
+            except (OSError, WireError):
+                return
+            if not data:
+                return
+            self._hear(data, fds)
+
+    @property
+    def _most_descriptors(self) -> int:
+        return wire.HELD_A_MESSAGE * wire.DESCRIPTORS_A_CALL
+
+    def _hear(self, data: bytes, fds: list[int]) -> None:
+        try:
+            message = wire.decode_from_worker(data)
+        except WireError as error:
+            descriptors.close_all(fds)
+            log.error("worker_nonsense", pid=self.pid, reason=str(error))
+            return
+        match message:
+            case wire.Started():
+                if (call := self.calls.get(message.id)) is not None:
+                    call.confirmed()
+            case wire.Ended():
+                if (call := self.calls.pop(message.id, None)) is not None:
+                    if not self.calls:
+                        self.idle_since = trio.current_time()
+                    call.over(message)
+                    self._pool.release(message.id, self)
+            case wire.Report():
+                self.rss, self.lag, self.stuck = message.rss, message.lag, message.stuck
+                self._pool.heard(self, message)
+            case wire.Ready():
+                self.ready_at = trio.current_time()
+                if self.state == "starting":
+                    self.state = "ready"
+                    self._pool.ready(self)
+            case wire.Failed():
+                self.failure = message.error
+            case wire.Held():
+                self._pool.take_held(self, message, fds)
+                return
+            case wire.Register():
+                log.error("worker_nonsense", pid=self.pid, reason="it registered twice on one connection")
+        descriptors.close_all(fds)
