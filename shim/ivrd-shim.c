@@ -165,8 +165,7 @@ static enum verdict await_answer(struct call *call, int sock, long long until)
         }
         if (sscanf(reply, "refused %31[A-Z_] %7s %n", call->status, action, &end) != 2)
             return refuse(call, "the daemon's answer makes no sense: is it of this version?");
-        if (strcmp(action, "-") != 0)
-            call->leave = strcmp(action, "exit") == 0;
+        call->leave = strcmp(action, "exit") == 0 || (call->leave && strcmp(action, "hangup") != 0);
         return refuse(call, "%s", reply + end);
     }
 }
