@@ -25,7 +25,7 @@ class ShimBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # hatchling 
         done = subprocess.run(["sh", str(Path(self.root, "shim", "build")), str(shim)], check=False)
         if done.returncode != 0:
             shutil.rmtree(self.scratch)
-            self.app.abort("ivrd: the shim could not be compiled (see the line above): install a C compiler, e.g. gcc")
+            self.app.abort()  # shim/build has said why, in one line
         build_data["shared_scripts"][str(shim)] = "ivrd-shim"
         build_data["pure_python"] = False
         build_data["tag"] = "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")
