@@ -35,9 +35,10 @@ def start_asterisk() -> Iterator[StartAsterisk]:
                 if sip:
                     which("sipp")
                 return running.enter_context(Asterisk(version, dialplan=dialplan, sip=sip, bind=bind))
-            except RigUnavailable as reason:
-                if os.environ.get("CI") == "true":
-                    pytest.fail(f"with CI=true nothing is left out: {reason}", pytrace=False)
-                pytest.skip(f"no real Asterisk: {reason}")
+            except RigUnavailable as error:
+                reason = str(error)
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"with CI=true nothing is left out: {reason}", pytrace=False)
+            pytest.skip(f"no real Asterisk: {reason}")
 
         yield start

@@ -119,9 +119,9 @@ def build_root(version: str) -> Path:
     """
     release = RELEASES[version]
     root = cache_dir() / f"asterisk-{release.suite}"
-    with _locked(root):
+    with _locked(root) as lock:
         if not root.is_dir():
-            _build(release, root)
+            _build(release, root, lock)
     return root_for(version)
 
 
@@ -180,14 +180,14 @@ def _run_apt(*arguments: str) -> None:
 
 
 @contextmanager
-def _locked(root: Path) -> Iterator[None]:
+def _locked(root: Path) -> Iterator[int]:
     root.parent.mkdir(parents=True, exist_ok=True)
     with open(root.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock.fileno()
 
 
-def _build(release: Release, root: Path) -> None:
+def _build(release: Release, root: Path, lock: int) -> None:
     debootstrap = which("debootstrap")
     mirror = mirror_for(release.suite)
     say(f"Asterisk {release.version}: building {root} from Debian {release.suite}, about a minute")
@@ -201,6 +201,7 @@ def _build(release: Release, root: Path) -> None:
         with subprocess.Popen(
             [*command, release.suite, str(scratch), mirror],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            pass_fds=(lock,),  # when this is killed, the next setup waits for the orphan, and does not build beside it
         ) as process:  # fmt: skip
             last_lines = _follow(process, release.version)
         if process.returncode != 0:

@@ -63,7 +63,7 @@ class SippResult:
         answer_s: mean time from INVITE to answer, in seconds.
         length_s: mean length of a call, in seconds.
         peak: most calls at once, as seen each second.
-        errors: SIPp's own messages about failed calls, at most 2,000 characters.
+        errors: SIPp's own messages, at most 2,000 characters; late repetitions are among them, and mean no failure.
     """
 
     calls: int
