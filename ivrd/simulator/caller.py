@@ -88,7 +88,7 @@ class SimulatedCall(ABC):
                     return True
             return False
 
-        await self.until(found, f"the caller hears {prompt!r}", timeout)
+        await self.until(found, f"prompt {prompt!r}", timeout)
         return self.channel.heard[self._hears_from - 1]
 
     async def ended(self, timeout: float = 10.0) -> Ending:
@@ -97,7 +97,7 @@ class SimulatedCall(ABC):
         Raises:
             NotSeen: it was not over in time.
         """
-        await self.until(lambda: self.channel.ended is not None, "the call ends", timeout)
+        await self.until(lambda: self.channel.ended is not None, "the end of the call", timeout)
         assert self.channel.ended is not None
         return self.channel.ended
 
@@ -106,7 +106,7 @@ class SimulatedCall(ABC):
 
         Args:
             condition: anything about the call, `call.channel` included.
-            what: the condition in words, for the error.
+            what: what is waited for, in words, for the error.
             timeout: how long to wait, in seconds.
 
         Raises:
@@ -115,10 +115,10 @@ class SimulatedCall(ABC):
         with anyio.move_on_after(timeout):
             while not condition():
                 if self.channel.ended is not None:
-                    raise NotSeen(f"the call is over and never was it that {what}{self.transcript()}")
+                    raise NotSeen(f"the call ended while the caller waited for {what}:{self.transcript()}")
                 await self._changed()
             return
-        raise NotSeen(f"not within {timeout:g} s was it that {what}{self.transcript()}")
+        raise NotSeen(f"the caller waited {timeout:g} s in vain for {what}:{self.transcript()}")
 
     # What is known of the call
 

@@ -82,7 +82,7 @@ class ProcessCall(SimulatedCall):
             while self.exit_status is None:
                 await self._changed()
             return self.exit_status
-        raise NotSeen(f"not within {timeout:g} s did process {self.pid} exit{self.transcript()}")
+        raise NotSeen(f"the caller waited {timeout:g} s in vain for process {self.pid} to exit:{self.transcript()}")
 
     def _write(self, data: bytes) -> int:
         try:

@@ -208,8 +208,24 @@ def test_keys_pressed_while_dtmf_is_sent_are_lost() -> None:
 
 
 def test_a_hangup_ends_the_sending_at_once() -> None:
-    line = Line().write("D,1,1,-1").wait(60).hangup()
-    assert line.take() == [("H", None)]
+    line = Line().write("D,1,1,-1", "P,1").wait(60)
+    assert line.take() == []
+    assert line.hangup().take() == [("H", None)]
+
+
+def test_sending_dtmf_begins_when_the_event_before_it_is_written() -> None:
+    line = Line().write("A,bye").wait(1.025)
+    line.channel.stdout(b"D,1\n", line.now)
+    line.channel.wrote(2, line.now)  # the F that went before
+    line.now = 6.0
+    line.channel.wrote(len("1800000001,bye\n"), line.now)
+    line.write("P,1").wait(0.44)
+    assert line.take() == []
+    assert line.wait(0.02).take() == [("P", "/bin/app,one")]
+
+
+def test_a_finish_is_told_before_a_key() -> None:
+    assert Line().write("A,bye").wait(1.025).press("1").take() == [("F", "bye"), ("1", None)]
 
 
 @pytest.mark.parametrize("line_", ["P", "H", "E,", "P, ", "E,\t\r", "", "  ", "Q,1", "p,1", " P,1", "\0P,1", "P,\0x"])

@@ -61,7 +61,7 @@ os.read(0, 4096)
     async with open_exchange(sounds=QUICK) as exchange:
         for mode, seen in (("packets", {"A": "1", "B": "2", "C": "3"}), ("burst", {"A": "1"})):
             call = exchange.dial(python(script, mode))
-            await call.until(lambda call=call, seen=seen: call.variables == seen, f"{seen} are set")  # type: ignore[misc]
+            await call.until(lambda call=call, seen=seen: call.variables == seen, f"{seen}")  # type: ignore[misc]
             call.press("1")
             assert (await call.ended()).outcome is Outcome.CONTINUED
             assert await call.exited() == 0
@@ -132,14 +132,36 @@ os.read(0, 4096)
         assert (await call.ended()).outcome is Outcome.HUNGUP_BY_APP
 
 
-async def test_exit_race() -> None:
+@pytest.mark.parametrize("script", ['echo "E,done"', 'echo oops >&2; echo "E,done"'])
+async def test_exit_race(script: str) -> None:
     async with open_exchange() as exchange:
-        call = exchange.dial(shell('echo "E,done"'))
+        call = exchange.dial(shell(script))
         assert call.pid is not None
         # Until the child is gone nothing polls here, as when Asterisk's thread is late.
         os.waitid(os.P_PID, call.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222
         assert (await call.ended()).outcome is Outcome.WENT_AWAY
         assert await call.exited() == 0
+
+
+async def test_events_that_nobody_can_read_are_no_matter() -> None:
+    script = "os.close(0); os.write(1, b'P,1\\n'); os.write(1, b'H,x\\n'); time.sleep(600)"
+    async with open_exchange(burst_stall=False) as exchange:
+        call = exchange.dial(python(script))
+        assert (await call.ended()).outcome is Outcome.HUNGUP_BY_APP
+        call.kill()
+        await call.exited()
+
+
+async def test_what_the_caller_does_moves_the_deadlines() -> None:
+    script = f'echo "O,autoclear"; echo "A,long"; {READ_ON}'
+    async with open_exchange(sounds=QUICK, burst_stall=False) as exchange:
+        call = exchange.dial(shell(script))
+        heard = await call.hears("long")
+        call.press("1")
+        assert call.channel.playlist == ()
+        await call.until(lambda: heard.how == "interrupted", "the interruption")
+        assert heard.end is not None
+        assert heard.end - heard.start < 10
 
 
 async def test_two_thousand_unread_replies_deadlock_and_the_call_says_so() -> None:
@@ -150,7 +172,7 @@ time.sleep(600)
 """
     async with open_exchange(patience=0.5) as exchange:
         call = exchange.dial(python(script, "x" * 80))
-        await call.until(lambda: call.channel.blocked is not None, "the channel is stuck")
+        await call.until(lambda: call.channel.blocked is not None, "a stuck channel")
         call.hangup()
         ending = await call.ended()
         assert call.outcome is Outcome.DEADLOCKED
@@ -176,7 +198,7 @@ os.read(0, 4096)
     try:
         async with open_exchange(burst_stall=False) as exchange:
             call = exchange.dial(python(script, "x" * 80, str(go)))
-            await call.until(lambda: call.channel.blocked is not None, "the channel is stuck")
+            await call.until(lambda: call.channel.blocked is not None, "a stuck channel")
             os.write(tell, b"!")
             ending = await call.ended()
             assert (ending.outcome, ending.detail) == (Outcome.CONTINUED, "all")
@@ -197,7 +219,7 @@ sys.stdin.read()
     async with open_exchange() as exchange:
         calls = [exchange.dial(python(listing)) for _ in range(2)]
         for call in calls:
-            await call.until(lambda call=call: "PIPES" in call.variables, "the pipes are known")  # type: ignore[misc]
+            await call.until(lambda call=call: "PIPES" in call.variables, "the list of pipes")  # type: ignore[misc]
             call.hangup()
             assert await call.exited() == 0
         pipes = [set(call.variables["PIPES"].split()) - ours for call in calls]
@@ -213,7 +235,7 @@ async def test_the_environment_is_the_callers_choice() -> None:
         one = exchange.dial(shell(f'echo "V,A=$A"; {READ_ON}'))
         two = exchange.dial(shell(f'echo "V,A=$A"; {READ_ON}'), env={"A": "call"})
         for call, value in ((one, "exchange"), (two, "call")):
-            await call.until(lambda call=call: "A" in call.variables, "A is set")  # type: ignore[misc]
+            await call.until(lambda call=call: "A" in call.variables, "variable A")  # type: ignore[misc]
             assert call.variables["A"] == value
 
 
@@ -222,7 +244,7 @@ async def test_closing_hangs_up_and_kills_what_stays() -> None:
         calls = [exchange.dial(shell(f"trap '' TERM; echo 'V,UP=1'; {READ_ON}; while :; do sleep 1; done"), "i")]
         calls.append(exchange.dial(shell(f"echo 'V,UP=1'; {READ_ON}")))
         for call in calls:
-            await call.until(lambda call=call: "UP" in call.variables, "the app runs")  # type: ignore[misc]
+            await call.until(lambda call=call: "UP" in call.variables, "the app to run")  # type: ignore[misc]
     assert [call.outcome for call in calls] == [Outcome.CRASHED, Outcome.HUNGUP_BY_CALLER]
     assert [call.exit_status for call in calls] == [-signal.SIGKILL, 0]
     assert exchange.calls == exchange.children == set()
@@ -243,10 +265,12 @@ async def test_what_is_not_seen_is_told_with_the_transcript() -> None:
     async with open_exchange(sounds=QUICK) as exchange:
         call = exchange.dial(shell(f'echo "A,long"; read -r key; echo "H,wrong key"; {READ_ON}'))
         await call.hears("long")
-        with pytest.raises(NotSeen, match=r"not within 0\.05 s was it that the caller hears 'menu'\n .* hears long"):
+        with pytest.raises(NotSeen, match=r"waited 0\.05 s in vain for prompt 'menu':\n .* hears long"):
             await call.hears("menu", timeout=0.05)
         call.press("9")
-        with pytest.raises(NotSeen, match=r"(?s)the call is over.*presses 9.*hungup_by_app: wrong key"):
+        with pytest.raises(
+            NotSeen, match=r"(?s)ended while the caller waited for prompt 'menu':.*presses 9.*hungup_by_app: wrong key"
+        ):
             await call.hears("menu")
 
 

@@ -57,6 +57,14 @@ def test_a_long_line_is_cut_at_1023_bytes() -> None:
     assert reader.line() == b"x" * 479 + b"\n"
 
 
+def test_1023_bytes_are_enough_without_a_newline() -> None:
+    reader = StreamReader()
+    reader.feed(b"x" * 1022)
+    assert reader.line() is None
+    reader.feed(b"x")
+    assert reader.line() == b"x" * 1023
+
+
 def test_the_newline_counts() -> None:
     for size, lines in ((1022, [1023]), (1023, [1023, 1])):
         reader = StreamReader()

@@ -30,6 +30,12 @@ def test_burst_stall_is_cured_by_an_empty_line() -> None:
     assert len(line.raw(b"\n").take()) == 2
 
 
+def test_burst_stall_spares_what_a_second_read_finds() -> None:
+    # 2,400 bytes: the first read brings 512 lines, worked off while the pipe holds more; of the other 88 comes one.
+    line = Line().burst(*["P,1"] * 600)
+    assert len(line.take()) == 513
+
+
 def test_burst_stall_does_not_happen_in_packet_mode() -> None:
     assert len(Line().write("P,1", "P,2", "P,3").take()) == 3
 
@@ -144,6 +150,26 @@ def test_partial_lines_block_audio_and_all(stream: str) -> None:
     feed(b"llo\n")
     assert line.take() == [("H", None)]  # the key is not read from a channel that is hung up
     assert "llo" in line.logged[0]
+
+
+def test_a_key_pressed_into_a_blocked_channel_is_gone_after_the_hangup() -> None:
+    line = Line("i").raw(b"L,he").press("1").hangup().raw(b"llo\n").wait(1)
+    assert line.take() == [("I", "HANGUP")]
+
+
+def test_a_blocked_thread_reads_nothing_else() -> None:
+    line = Line().write("A,menu").wait(0.1)
+    assert line.channel.wants == (True, True)
+    line.raw(b"L,")
+    assert line.channel.wants == (True, False)
+    line.raw(b"x\n").stderr(b"half")
+    assert line.channel.wants == (False, True)
+    line.stderr(b"\n").write("D,1")
+    assert line.channel.wants == (False, False)
+    line.wait(1)
+    line.channel.key("1", line.now)
+    assert line.channel.wants == (False, False)
+    assert line.channel.next_deadline() is None
 
 
 def test_a_partial_line_delays_the_prompt_that_plays() -> None:
