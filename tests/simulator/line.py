@@ -8,7 +8,7 @@ from typing import Any
 
 from ivrd.simulator.channel import Channel
 from ivrd.simulator.records import Outcome
-from ivrd.simulator.sounds import SoundTable
+from ivrd.simulator.sounds import Sounds, SoundTable
 
 # Every line that Asterisk can send, and nothing else.
 EVENT = re.compile(
@@ -25,9 +25,7 @@ SECONDS: Mapping[str, float] = {"welcome": 2.0, "menu": 3.0, "bye": 1.0, "click"
 class Line:
     """Time starts at 0 and goes where `wait` takes it; events are kept as (tag, data or `None`)."""
 
-    def __init__(
-        self, options: str = "", *, answered: bool = True, sounds: SoundTable | None = None, **more: Any
-    ) -> None:
+    def __init__(self, options: str = "", *, answered: bool = True, sounds: Sounds | None = None, **more: Any) -> None:
         self.now = 0.0
         self.events: list[tuple[str, str | None]] = []
         self.times: list[float] = []
