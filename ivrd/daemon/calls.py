@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -28,6 +29,7 @@ from ivrd.rules.life import (
     Marked,
     Over,
     Say,
+    ShimGone,
     State,
     Tell,
     WorkerDied,
@@ -111,18 +113,16 @@ class Call:
         """Seconds since admission."""
         return trio.current_time() - self._born
 
-    async def run(self, first: Fact | None, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, first: Callable[[], Fact] | None) -> None:
         """See the call through to its end; returns when nothing is held any more.
 
         Args:
-            first: what its life begins with; None for a call that runs already.
-            task_status: told when the call takes facts.
+            first: asked for the fact that its life begins with; None for a call that runs already.
         """
         try:
             async with trio.open_nursery() as self._nursery:
-                task_status.started()
                 if first is not None:
-                    self.tell(first)
+                    self.tell(first())
                     self._pool.kick()
                 while self.life.state is not State.ENDED:
                     with trio.CancelScope(deadline=self._deadline()) as self._timer:
@@ -152,6 +152,8 @@ class Call:
 
     def assign(self, worker: Worker) -> None:
         """Take the place that the routing found; it is given back when it is of no use any more."""
+        if self._shim_is_gone():
+            self.tell(ShimGone())
         if self.life.state is State.QUEUED:
             self.worker = worker
             self.tell(Assigned())
@@ -218,10 +220,21 @@ class Call:
         try:
             self._shim.send(answer, socket.MSG_NOSIGNAL)
         except OSError:
-            # It gave up waiting and has fallen back already, or was killed. Asterisk's next event, or its EOF, tells.
-            pass
+            # Once the call is started or refused nothing more is wanted of it; what it did meanwhile, Asterisk will tell.
+            if tell.kind == "queued":
+                self.tell(ShimGone())
         if tell.kind != "queued":
             self._dismiss_shim()
+
+    def _shim_is_gone(self) -> bool:
+        if self._shim is None:
+            return False
+        try:
+            return not self._shim.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def _dismiss_shim(self) -> None:
         if self._shim is not None:
@@ -257,9 +270,7 @@ class Call:
     def _reset(self) -> None:
         self._early.clear()
         self._connection = eivr.Connection()
-        self._write(
-            eivr.autoclear(False), eivr.interrupt(), eivr.get_variables(f"{MARKER}_{self.life.attempt}")
-        )
+        self._write(eivr.autoclear(False), eivr.interrupt(), eivr.get_variables(f"{MARKER}_{self.life.attempt}"))
         self._start_reading()
 
     def _write(self, *lines: bytes) -> None:

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -84,7 +85,6 @@ class Worker:
         self._sock: socket.socket | None = None
         self._attached = trio.Event()
         self._reason = ""
-        self._ladder_scope: trio.CancelScope | None = None
         self._nursery: trio.Nursery | None = None
 
     def holds(self, call: Call) -> bool:
@@ -191,6 +191,8 @@ class Worker:
         self._sock = sock
         self._attached.set()
         self._post(wire.Welcome())
+        if self.state == "retiring":
+            self._post(wire.Retire())
 
     def start(self, call: Call, message: wire.Start) -> bool:
         """Hand a call over, with its descriptors.
@@ -239,6 +241,16 @@ class Worker:
     def keep(self) -> None:
         """Acknowledge a batch of calls that it brought along."""
         self._post(wire.Kept())
+
+    def when_writable(self, then: Callable[[], None]) -> None:
+        """Call back when it has read enough of what it was sent to be sent more."""
+        if self._nursery is not None and self._sock is not None:
+            self._nursery.start_soon(self._wait_writable, self._sock, then)
+
+    async def _wait_writable(self, sock: socket.socket, then: Callable[[], None]) -> None:
+        with contextlib.suppress(trio.ClosedResourceError, OSError):
+            await trio.lowlevel.wait_writable(sock)
+            then()
 
     async def _see_it_stop(self) -> None:
         await trio.sleep(STOP_DEADLINE)

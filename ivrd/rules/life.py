@@ -46,6 +46,7 @@ __all__ = [
     "Over",
     "Policy",
     "Say",
+    "ShimGone",
     "State",
     "Tell",
     "TurnedAway",
@@ -124,6 +125,11 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class ShimGone:
+    """The shim closed before the call was started: it fell back, or was killed before it could."""
+
+
+@dataclass(frozen=True, slots=True)
 class Over:
     """The worker reports the call's end: everything is closed on its side."""
 
@@ -163,7 +169,18 @@ class Expired:
 
 
 Fact: TypeAlias = (
-    Admitted | TurnedAway | Assigned | Confirmed | Lost | Over | WorkerDied | CallerGone | Marked | OrderedOut | Expired
+    Admitted
+    | TurnedAway
+    | Assigned
+    | Confirmed
+    | Lost
+    | ShimGone
+    | Over
+    | WorkerDied
+    | CallerGone
+    | Marked
+    | OrderedOut
+    | Expired
 )
 
 
@@ -275,9 +292,11 @@ class Life:
         self.deadline = now + START_TIMEOUT
         return (Act.DISPATCH,)
 
-    def _requeue(self, _: Fact, now: float) -> _Actions:
+    def _requeue(self, fact: Fact, now: float) -> _Actions:
         # Its time in the queue goes on: the shim waits no longer for having been unlucky, and a call that kills each
-        # worker that touches it does not go round for ever.
+        # worker that touches it does not go round for ever, not even when free places are found before `Expired`.
+        if now >= self._patience:
+            return self._waited_too_long(fact, now)
         self.state = State.QUEUED
         self.deadline = self._patience
         return (Act.READ, Act.REJOIN)
@@ -285,6 +304,14 @@ class Life:
     def _unconfirmed(self, _: Fact, now: float) -> _Actions:
         reason = f"the worker did not take the call within {START_TIMEOUT:g} s"
         return (Act.DROP, *self._refuse(Status.TIMEOUT, "-", reason, now))
+
+    def _unguarded(self, _: Fact, now: float) -> _Actions:
+        # Where it has fallen back itself, Asterisk has closed, or will at its command, which stands before ours: what we say
+        # is lost on nobody. Where it was killed, we are the only one left to say it.
+        if not self.guarded:
+            return ()
+        self.guarded = False
+        return self._refuse(Status.UNAVAILABLE, "-", "its shim went away before a worker had the call", now)
 
     def _confirm(self, _: Fact, now: float) -> _Actions:
         self._run(now)
@@ -344,7 +371,9 @@ class Life:
         status = Status.DRAINING if fact.result == "drained" else Status.UNAVAILABLE
         if self.guarded:
             self._finish(fact.result)
-            return (*dropped, Tell("refused", status, "hangup", fact.reason), Act.CLOSE)
+            # The operator wants the caller gone; a drain that catches a call which no app has met is a refusal like others.
+            way: Way = "-" if fact.result == "drained" else "hangup"
+            return (*dropped, Tell("refused", status, way, fact.reason), Act.CLOSE)
         return (*dropped, *self._end(fact.result, Say(status, "hangup", fact.reason), now))
 
     def _end(self, result: Result, say: Say, now: float) -> _Actions:
@@ -370,6 +399,7 @@ TABLE: dict[tuple[State, type[Fact]], Callable[[Life, Fact, float], _Actions]] =
     (State.QUEUED, Assigned): Life._dispatch,
     (State.QUEUED, TurnedAway): Life._turn_away,
     (State.QUEUED, CallerGone): Life._caller_left_the_queue,
+    (State.QUEUED, ShimGone): Life._unguarded,
     (State.QUEUED, OrderedOut): Life._ordered_out,
     (State.QUEUED, Expired): Life._waited_too_long,
     #

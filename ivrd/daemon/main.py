@@ -1,0 +1,207 @@
+"""The daemon's life: what is opened before what, what is closed after what, and the two ways to go.
+
+The rule that holds here is the nursery tree, one nursery per lifetime, inner ones cancelled first:
+
+    service (exporter, control)  >  staff (workers, pools)  >  floor (calls)  >  doors (accept loops)
+
+*Stopping* answers new shims `DRAINING`, gives live calls `drain_timeout`, ends what is left, then lets the workers go.
+*Leaving* (an upgrade) closes the doors, sees that no call hangs in the air, and goes; the workers keep their calls.
+Whatever kills this process in between, SIGKILL included, leaves the workers as leaving does.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+from contextlib import ExitStack
+from typing import Literal
+
+import structlog
+import trio
+
+from ivrd.config import Config, check_descriptors
+from ivrd.errors import ServeError
+from ivrd.observe import exporter
+from ivrd.observe.metrics import Metrics, Snapshot
+from ivrd.rules.life import OrderedOut
+
+from . import sockets
+from .intake import Intake
+from .lock import Lock
+from .registrar import Registrar
+from .switchboard import Switchboard
+
+__all__ = ["Daemon", "raise_descriptor_limit"]
+
+log = structlog.get_logger("ivrd.daemon")
+
+LEAVE_PATIENCE = 3.0  # seconds for calls between two owners to find the second one, before a daemon leaves
+
+
+def raise_descriptor_limit(config: Config) -> str | None:
+    """Raise the soft limit on open files to the hard one.
+
+    Returns:
+        None when it fits `max_calls`, else a line that says what to do.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return check_descriptors(config, hard, hard)
+
+
+class Daemon:
+    """One serving daemon.
+
+    Attributes:
+        board: the switchboard; there once `run` has started.
+        ready: set when each app that can start is warm.
+        drain_timeout: seconds that live calls have when it stops.
+    """
+
+    def __init__(self, config: Config, *, log_format: Literal["console", "json"]) -> None:
+        self.board: Switchboard
+        self.ready = trio.Event()
+        self._config = config
+        self._log_format: Literal["console", "json"] = log_format
+        self._going = trio.Event()  # set when it stops or leaves
+        self._hurry = trio.Event()  # set when a stop is to wait no longer
+        self._leaving = False
+        self._failure = ""
+
+    # What others ask of it.
+
+    def stop(self) -> None:
+        """Drain and stop; asked a second time, stop at once."""
+        if self._going.is_set():
+            self._hurry.set()
+        self._going.set()
+
+    def leave(self) -> None:
+        """Leave the calls to the workers and the workers to the next daemon."""
+        if not self._going.is_set():
+            self._leaving = True
+            self._going.set()
+
+    # Its life.
+
+    async def run(self) -> None:
+        """Serve until stopped; `ready` tells when calls are taken.
+
+        Raises:
+            ServeError: the daemon cannot start here, or none of its apps does.
+        """
+        server = self._config.server
+        with ExitStack() as stack:
+            lock = stack.enter_context(Lock(server.socket))
+            shims = stack.enter_context(sockets.listen(server.socket, 0o666))
+            workers = stack.enter_context(sockets.listen(server.worker_socket, 0o600))
+            metrics = Metrics(self._snapshot)
+            metrics.set_apps(list(self._config.apps))
+            async with trio.open_nursery() as service:
+                if server.metrics_address is not None:
+                    await service.start(self._export, metrics, server.metrics_address)
+                async with trio.open_nursery() as staff, trio.open_nursery() as floor:
+                    self.board = Switchboard(
+                        self._config, lock, metrics, floor=floor, staff=staff, log_format=self._log_format
+                    )
+                    async with trio.open_nursery() as doors:
+                        doors.start_soon(self._open, doors, shims, workers)
+                        await self._going.wait()
+                        if self._leaving:
+                            await self._leave()
+                        else:
+                            await self._drain()
+                        doors.cancel_scope.cancel()
+                    if self._leaving:
+                        floor.cancel_scope.cancel()
+                        staff.cancel_scope.cancel()
+                    else:
+                        await self._dismiss_workers()
+                        staff.cancel_scope.cancel()
+                service.cancel_scope.cancel()
+            if not self._leaving:
+                for path in (server.socket, server.worker_socket):
+                    sockets.unlink(path)
+        if self._failure:
+            raise ServeError(self._failure)
+        log.info("stopped", left_to_the_next=self._leaving)
+
+    async def _open(self, doors: trio.Nursery, shims: socket.socket, workers: socket.socket) -> None:
+        board = self.board
+        allowed, warnings = self._config.server.allowed_uids()
+        for warning in warnings:
+            log.warning("config_warning", detail=warning)
+        registrar = Registrar(board)
+        for name, app in self._config.apps.items():
+            board.add_pool(name, app)
+        # Calls that came while there was no daemon wait in the backlog: they are taken as soon as there is a line for them.
+        await doors.start(sockets.accept_for_ever, workers, registrar.take)
+        await registrar.reunion()
+        for pool in list(board.pools.values()):
+            if pool.open:
+                board.staff.start_soon(pool.run)
+        intake = Intake(board, allowed)
+        await doors.start(sockets.accept_for_ever, shims, intake.take)
+        for pool in board.pools.values():
+            if pool.open:
+                await pool.settled.wait()
+        failures = {name: pool.failure for name, pool in board.pools.items() if pool.open and pool.failure}
+        for name, failure in failures.items():
+            log.error("app_not_started", app=name, reason=failure)
+        if len(failures) == len(self._config.apps):
+            self._failure = "no app could be started: " + "; ".join(f"{n}: {why}" for n, why in failures.items())
+            self.stop()
+            return
+        self.ready.set()
+        log.info("ready", apps=len(self._config.apps), socket=self._config.server.socket, pid=os.getpid())
+
+    async def _drain(self) -> None:
+        """See the live calls off: first kindly, then not."""
+        board = self.board
+        board.draining = True
+        timeout = self._config.server.drain_timeout
+        log.info("draining", calls=len(board.calls), seconds=timeout)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_hurry, nursery.cancel_scope)
+            with trio.move_on_after(timeout):
+                await board.empty()
+            nursery.cancel_scope.cancel()
+        for call in list(board.calls.values()):
+            call.tell(OrderedOut("drained", "ivrd stops"))
+        with trio.move_on_after(self._config.server.close_timeout + 1):
+            await board.empty()
+
+    async def _watch_hurry(self, scope: trio.CancelScope) -> None:
+        await self._hurry.wait()
+        scope.cancel()
+
+    async def _leave(self) -> None:
+        """Wait for calls that are between two owners: no more come in, and those that are there find their worker."""
+        board = self.board
+        board.lock.leave()
+        with trio.move_on_after(LEAVE_PATIENCE):
+            while any(call.life.guarded for call in board.calls.values()):
+                await trio.sleep(0.005)
+        for pool in board.pools.values():
+            for worker in pool.workers.values():
+                worker.leave()
+
+    async def _dismiss_workers(self) -> None:
+        pools = self.board.pools.values()
+        for pool in pools:
+            pool.close()
+        for pool in pools:
+            for worker in list(pool.workers.values()):
+                worker.stop()
+        for pool in pools:
+            await pool.deserted()
+
+    async def _export(
+        self,
+        metrics: Metrics,
+        address: tuple[str, int],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        await exporter.serve(address, metrics, self._health, task_status=task_status)

@@ -1,0 +1,359 @@
+"""One app's pool: its line of calls, its workers, and their coming and going.
+
+The rule that holds here: what to do is decided by `rules.routing` (which call goes where) and `rules.staffing` (how many workers);
+this file carries it out. A reload goes in two steps: `prepare` warms a whole new generation beside the old one, which `commit`
+then puts in its place, or `abandon` sends away as if it had never been.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+import trio
+
+from ivrd import __version__
+from ivrd.config import App
+from ivrd.descriptors import Stdio, close_all
+from ivrd.errors import WireError
+from ivrd.rules import staffing
+from ivrd.rules.backoff import SETTLED, Backoff
+from ivrd.rules.life import Admitted, Policy, TurnedAway
+from ivrd.rules.routing import Desk, Seat
+from ivrd.rules.staffing import Member, Size
+from ivrd.wire.hello import Fallback, Status
+from ivrd.wire.messages import DESCRIPTORS_A_CALL, Held, Report, WorkerSpec
+
+from .workers import Worker
+
+if TYPE_CHECKING:
+    from .calls import Call
+    from .switchboard import Switchboard
+
+__all__ = ["Pool"]
+
+log = structlog.get_logger("ivrd.daemon")
+
+
+class Pool:
+    """The workers of one app and the calls that are with them or wait for them.
+
+    Attributes:
+        name: the app's name.
+        app: its configuration, of the generation in force.
+        generation: which reading of configuration and code is in force; counts up.
+        desk: the books.
+        workers: its workers by key, those that are on their way out included.
+        backoff: the memory of starts that failed.
+        open: new calls come in; an app that was taken out of the configuration only finishes what it has.
+        settled: set when the pool was full for the first time, or something kept it from that.
+        failure: why the last worker that did not start did not; "" when all is well.
+    """
+
+    def __init__(self, board: Switchboard, name: str, app: App) -> None:
+        self.name = name
+        self.app = app
+        self.generation = 1
+        self.desk = Desk(name, app.queue)
+        self.workers: dict[int, Worker] = {}
+        self.backoff = Backoff()
+        self.open = True
+        self.settled = trio.Event()
+        self.failure = ""
+        self._board = board
+        self._look = trio.Event()
+        self._left = trio.Event()
+        self._due: dict[int, str] = {}  # workers to be recycled, and why
+        self._candidates: dict[int, trio.Event] = {}  # workers of a generation that is being prepared
+
+    @property
+    def digest(self) -> str:
+        """Tells whether a worker that comes from another daemon runs what this one would start."""
+        return _digest(self.app)
+
+    # What calls ask of it.
+
+    def policy(self, fallback: Fallback, close_timeout: float) -> Policy:
+        """What the configuration says about the ends of a call of this app."""
+        return Policy(
+            fallback=fallback,
+            on_overload=self.app.on_overload,
+            on_crash=self.app.on_crash,
+            on_timeout=self.app.on_timeout,
+            queue_timeout=self.app.queue_timeout,
+            max_duration=self.app.max_duration,
+            close_timeout=close_timeout,
+        )
+
+    def enter(self, call_id: str) -> Admitted | TurnedAway:
+        """Let a call into the line, or say why not."""
+        if self._hopeless():
+            return TurnedAway(Status.CRASHED, f"app {self.name} has no worker that starts: {self.failure}")
+        return self.desk.admit(call_id)
+
+    def _hopeless(self) -> bool:
+        waits = self.backoff.until - trio.current_time() > self.app.queue_timeout
+        return waits and not any(worker.state in ("starting", "ready") for worker in self.workers.values())
+
+    def kick(self) -> None:
+        """Give out the free places."""
+        for call_id, key in self.desk.assign():
+            self._board.calls[call_id].assign(self.workers[key])
+        if self.app.pool_min != self.app.pool_max:
+            self._look.set()
+
+    def rejoin(self, call: Call, *, first: bool) -> None:
+        """Put a call back into the line."""
+        self.desk.wait_again(call.id, first=first)
+        self.kick()
+
+    def leave(self, call: Call) -> None:
+        """Take a call out of the line, if it still waits."""
+        self.desk.leave(call.id)
+
+    def release(self, call_id: str, worker: Worker) -> None:
+        """Note that a worker has a free place again."""
+        self.desk.release(call_id, worker.key)
+        self._check_due(worker)
+        self.kick()
+
+    # What workers tell it.
+
+    def ready(self, worker: Worker) -> None:
+        """A worker can take calls."""
+        log.info("worker_ready", app=self.name, worker=worker.key, pid=worker.pid, generation=worker.generation)
+        if worker.key in self._candidates:
+            self._candidates[worker.key].set()
+        else:
+            self._seat(worker)
+        self._look.set()
+
+    def _seat(self, worker: Worker) -> None:
+        seat = Seat(worker.key, self.app.concurrency, worker.generation, open=worker.state == "ready")
+        seat.calls.update(worker.calls)
+        self.desk.seats[worker.key] = seat
+        self.kick()
+
+    def heard(self, worker: Worker, report: Report) -> None:
+        """A heartbeat."""
+        self._board.metrics.absorb(self.name, report.tally)
+        if worker.ready_at is not None and trio.current_time() - worker.ready_at >= SETTLED:
+            self.backoff.settled()
+            self.failure = ""
+        self._check_due(worker)
+
+    def _check_due(self, worker: Worker) -> None:
+        app = self.app
+        reason = staffing.due(
+            served=worker.served,
+            max_calls=app.max_calls_per_worker,
+            memory=worker.rss,
+            max_memory=app.max_memory_bytes,
+            age=trio.current_time() - worker.born,
+            max_age=app.max_age,
+            jitter=worker.jitter,
+        )
+        if reason and worker.key not in self._due and worker.state == "ready":
+            log.info("worker_due", app=self.name, worker=worker.key, pid=worker.pid, reason=reason)
+            self._due[worker.key] = reason
+            self._look.set()
+
+    def close_seat(self, worker: Worker) -> None:
+        """Give a worker no calls until it has read those that it was sent."""
+        seat = self.desk.seats.get(worker.key)
+        if seat is not None and seat.open:
+            seat.open = False
+            worker.when_writable(lambda: self._reopen(worker))
+
+    def _reopen(self, worker: Worker) -> None:
+        seat = self.desk.seats.get(worker.key)
+        if seat is not None and worker.state == "ready":
+            seat.open = True
+            self.kick()
+
+    def bury(self, worker: Worker, reason: str, text: str) -> None:
+        """A worker is dead; its calls are told by itself."""
+        now = trio.current_time()
+        self.workers.pop(worker.key, None)
+        self.desk.seats.pop(worker.key, None)
+        self._due.pop(worker.key, None)
+        self._board.lock.remove(worker.pid)
+        self._board.metrics.worker_exited(reason)
+        expected = worker.state in ("retiring", "stopping")
+        say = log.info if expected and reason == "retired" else log.error
+        say("worker_gone", app=self.name, worker=worker.key, pid=worker.pid, reason=reason, detail=text,
+            calls=len(worker.calls))  # fmt: skip
+        if worker.key in self._candidates:
+            self.failure = text
+            self._candidates[worker.key].set()
+        elif not expected:
+            ready_for = None if worker.ready_at is None else now - worker.ready_at
+            wait = self.backoff.died(now, ready_for, random.random())  # noqa: S311 - spreads retries, keeps no secret
+            if wait:
+                self.failure = text
+                self.settled.set()
+                log.warning("app_backs_off", app=self.name, seconds=round(wait, 1), failures=self.backoff.failures)
+        self._look.set()
+        self._left.set()
+
+    def take_held(self, worker: Worker, message: Held, fds: list[int]) -> None:
+        """Put the calls that a worker brought along into the books."""
+        if len(fds) != len(message.calls) * DESCRIPTORS_A_CALL:
+            close_all(fds)
+            log.error("worker_nonsense", pid=worker.pid, reason="calls and descriptors do not match")
+            return
+        for place, held in enumerate(message.calls):
+            start = place * DESCRIPTORS_A_CALL
+            try:
+                stdio = Stdio.adopt(fds[start : start + DESCRIPTORS_A_CALL])
+            except WireError as error:
+                log.error("worker_nonsense", pid=worker.pid, call=held.id, reason=str(error))
+                continue
+            self._board.adopt(self, worker, held, stdio)
+        worker.keep()
+
+    # Its own life.
+
+    async def run(self) -> None:
+        """Keep the pool at the size that it should have, until cancelled."""
+        while True:
+            now = trio.current_time()
+            plan = staffing.plan(
+                self._members(), self._size(), calls=self._calls(), now=now, not_before=self.backoff.until
+            )
+            for _ in range(plan.start):
+                self._hire(self.app, self.generation)
+            for key in plan.retire:
+                self._retire(self.workers[key])
+            if not self.settled.is_set() and self._complete():
+                self.settled.set()
+            self._look = trio.Event()
+            with trio.move_on_at(float("inf") if plan.wake is None else plan.wake):
+                await self._look.wait()
+
+    def _size(self) -> Size:
+        if not self.open:
+            return Size(0, 0, 0, 1)
+        return Size(self.app.pool_min, self.app.pool_max, self.app.spare_slots, self.app.concurrency)
+
+    def _members(self) -> list[Member]:
+        return [
+            Member(
+                worker.key,
+                worker.state,
+                worker.generation < self.generation or worker.key in self._due,
+                len(worker.calls),
+                worker.idle_since,
+            )
+            for worker in self.workers.values()
+            if worker.key not in self._candidates
+        ]
+
+    def _calls(self) -> int:
+        kept = (len(worker.calls) for worker in self.workers.values() if worker.state in ("starting", "ready"))
+        return self.desk.waiting + sum(kept)
+
+    def _complete(self) -> bool:
+        return sum(worker.state == "ready" for worker in self.workers.values()) >= self.app.pool_min
+
+    def _hire(self, app: App, generation: int) -> Worker | None:
+        worker = Worker(self._board.next_key(), self, generation, random.random())  # noqa: S311 - as above
+        try:
+            worker.spawn(self._spec(worker.token, app))
+        except OSError as error:
+            self.failure = f"no worker could be started: {error.strerror}"
+            log.error("worker_not_started", app=self.name, reason=error.strerror)
+            self.backoff.died(trio.current_time(), None, random.random())  # noqa: S311 - as above
+            self.settled.set()
+            return None
+        self.add(worker)
+        return worker
+
+    def _spec(self, token: str, app: App) -> WorkerSpec:
+        server = self._board.config.server
+        return WorkerSpec(
+            name=self.name,
+            app=app,
+            socket=server.worker_socket,
+            token=token,
+            generation=_digest(app),
+            close_timeout=server.close_timeout,
+            log_format=self._board.log_format,
+            log_level=server.log_level,
+        )
+
+    def add(self, worker: Worker) -> None:
+        """Take a worker into the pool and watch over it."""
+        self.workers[worker.key] = worker
+        self._board.lock.add(worker.pid)
+        self._board.staff.start_soon(worker.run)
+
+    def _retire(self, worker: Worker) -> None:
+        if (seat := self.desk.seats.get(worker.key)) is not None:
+            seat.open = False
+        log.info("worker_retires", app=self.name, worker=worker.key, pid=worker.pid, calls=len(worker.calls),
+                 reason=self._due.get(worker.key, "replaced"))  # fmt: skip
+        worker.retire()
+
+    async def prepare(self, app: App) -> str | None:
+        """Warm a new generation beside the one in force.
+
+        Args:
+            app: the configuration that it is to run with.
+
+        Returns:
+            None when all of it is ready, else why it is not; then call `abandon`.
+        """
+        self.failure = ""
+        size = Size(app.pool_min, app.pool_max, app.spare_slots, app.concurrency)
+        for _ in range(staffing.wanted(size, self._calls())):
+            worker = self._hire(app, self.generation + 1)
+            if worker is None:
+                return self.failure
+            self._candidates[worker.key] = trio.Event()
+        for key, decided in list(self._candidates.items()):
+            await decided.wait()
+            if key not in self.workers:
+                return self.failure
+        return None
+
+    def commit(self, app: App) -> None:
+        """Put the prepared generation in the place of the old one, whose workers finish what they have."""
+        old = [worker for worker in self.workers.values() if worker.key not in self._candidates]
+        fresh = [self.workers[key] for key in self._candidates if key in self.workers]
+        self._candidates.clear()
+        self.app = app
+        self.generation += 1
+        self.desk.queue_limit = app.queue
+        for worker in old:
+            self._retire(worker)
+        for worker in fresh:
+            self._seat(worker)
+        self._look.set()
+
+    def abandon(self) -> None:
+        """Send a generation that was prepared, in part or whole, away again."""
+        for key in list(self._candidates):
+            if key in self.workers:
+                self.workers[key].stop()
+        self._candidates.clear()
+
+    async def deserted(self) -> None:
+        """Wait until no worker is left."""
+        while self.workers:
+            self._left = trio.Event()
+            await self._left.wait()
+
+    def close(self) -> None:
+        """Take no new calls; the workers go after their last one."""
+        self.open = False
+        for worker in list(self.workers.values()):
+            self._retire(worker)
+        self._look.set()
+
+
+def _digest(app: App) -> str:
+    return hashlib.sha256(__version__.encode() + msgspec.json.encode(app)).hexdigest()[:16]

@@ -1,0 +1,168 @@
+"""The switchboard: all live calls, the pools they go to, and the line that is written at the end of each.
+
+The rule that holds here: a call is in `calls` from its admission to the moment when nothing of it is held any more, and whoever
+wants to do something to calls (drain, operator, registration) finds them here and tells them facts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+import trio
+
+from ivrd.config import App, Config
+from ivrd.descriptors import Stdio
+from ivrd.observe.metrics import Metrics
+from ivrd.rules.life import Fact, Life, TurnedAway
+from ivrd.wire.hello import Hello, Status
+from ivrd.wire.messages import HeldCall, Tally
+
+from .calls import Call
+from .lock import Lock
+from .pool import Pool
+
+if TYPE_CHECKING:
+    from .workers import Worker
+
+__all__ = ["Switchboard"]
+
+log = structlog.get_logger("ivrd.daemon")
+
+
+class Switchboard:
+    """Where calls meet pools.
+
+    Attributes:
+        config: the configuration in force.
+        calls: live calls by id.
+        pools: pools by app name, those of apps that were taken out of the configuration included.
+        draining: new calls are turned away.
+        metrics: the counters.
+        lock: the book of workers' process ids.
+        floor: the nursery of calls.
+        staff: the nursery of workers.
+        log_format: how log lines look, here and in the workers.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        lock: Lock,
+        metrics: Metrics,
+        *,
+        floor: trio.Nursery,
+        staff: trio.Nursery,
+        log_format: Literal["console", "json"],
+    ) -> None:
+        self.config = config
+        self.log_format = log_format
+        self.calls: dict[str, Call] = {}
+        self.pools: dict[str, Pool] = {}
+        self.draining = False
+        self.metrics = metrics
+        self.lock = lock
+        self.floor = floor
+        self.staff = staff
+        self._keys = itertools.count(1)
+        self._numbers = itertools.count(1)
+        # Unique across daemons and restarts: the time of this one's start, and something random for two in one millisecond.
+        self._prefix = f"{int(time.time() * 1000):x}{os.urandom(1).hex()}"
+        self._emptied = trio.Event()
+
+    def next_key(self) -> int:
+        """A number for a worker that none had before."""
+        return next(self._keys)
+
+    def add_pool(self, name: str, app: App) -> Pool:
+        """Make an app's pool; its `run` is for the caller to start."""
+        self.pools[name] = Pool(self, name, app)
+        return self.pools[name]
+
+    def pool(self, app: str) -> Pool | None:
+        """The pool for new calls of an app, if there is such an app."""
+        pool = self.pools.get(app)
+        return pool if pool is not None and pool.open else None
+
+    async def see_through(self, pool: Pool, hello: Hello, stdio: Stdio, shim: socket.socket, transport: str) -> None:
+        """Admit a call and stay with it to its end.
+
+        Args:
+            pool: its app's pool.
+            hello: what the shim said.
+            stdio: its descriptors; owned from now on.
+            shim: the connection to its shim; owned from now on.
+            transport: how it came.
+        """
+        call_id = f"{self._prefix}-{next(self._numbers)}"
+        life = Life(pool.policy(hello.fallback, self.config.server.close_timeout), trio.current_time())
+        args = tuple(arg.encode("utf-8", "surrogateescape") for arg in hello.args)
+        call = Call(call_id, pool, stdio, life, args=args, started=time.time(), transport=transport, shim=shim)
+        await self._run(call, lambda: self._welcome(pool, call_id))
+
+    def _welcome(self, pool: Pool, call_id: str) -> Fact:
+        # The call itself is in the books already.
+        limit = self.config.server.max_calls
+        if len(self.calls) > limit:
+            return TurnedAway(Status.OVERLOADED, f"max_calls = {limit} calls are up; raise it if the machine has room")
+        return pool.enter(call_id)
+
+    def adopt(self, pool: Pool, worker: Worker, held: HeldCall, stdio: Stdio) -> None:
+        """Take a call into the books that a worker brought along; the descriptors are owned from now on."""
+        if held.id in self.calls:
+            stdio.close()  # the worker only lost its connection to us
+            return
+        policy = pool.policy("hangup", self.config.server.close_timeout)
+        life = Life.adopted(policy, trio.current_time(), age=held.age, attempt=held.attempt)
+        call = Call(
+            held.id, pool, stdio, life, args=held.args, started=held.started, age=held.age, transport=held.transport
+        )
+        call.worker = worker
+        worker.take_held(call)
+        self.calls[call.id] = call  # at once: it may end before its task has begun
+        self.floor.start_soon(self._run, call, None)
+
+    async def _run(self, call: Call, first: Callable[[], Fact] | None) -> None:
+        self.calls[call.id] = call
+        try:
+            await call.run(first)
+        finally:
+            del self.calls[call.id]
+            if not self.calls:
+                self._emptied.set()
+        self._write_line(call)
+
+    async def empty(self) -> None:
+        """Wait until no call is left."""
+        while self.calls:
+            self._emptied = trio.Event()
+            await self._emptied.wait()
+
+    def _write_line(self, call: Call) -> None:
+        result = call.life.result or "hangup"
+        duration = call.age
+        tally = call.tally or Tally()
+        self.metrics.call_ended(call.pool.name, call.transport, result, duration)
+        log.info(
+            "ivrd_call",
+            call=call.id,
+            app=call.pool.name,
+            args=len(call.args),
+            transport=call.transport,
+            result=result,
+            detail=call.detail,
+            duration=round(duration, 3),
+            waited=None if call.waited is None else round(call.waited, 4),
+            handoff=None if call.handoff is None else round(call.handoff, 4),
+            first_command=None if tally.first_command is None else round(tally.first_command, 4),
+            events=sum(tally.events.values()),
+            commands=sum(tally.commands.values()),
+            refused=sum(tally.refused.values()),
+            attempt=call.life.attempt,
+            worker=None if call.worker is None else call.worker.pid,
+        )
