@@ -1,0 +1,59 @@
+"""asyncio made safe for many apps' calls on one loop: what one handler's tasks do is that call's affair.
+
+The rule that holds here: nothing that an app raises in a task or a callback stops the loop. asyncio itself lets
+`SystemExit` and `KeyboardInterrupt` through to whoever runs the loop, which would end all calls of the worker. (In trio
+every task has a nursery, so that such errors come out in the handler.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from typing import Any, TypeVar
+
+from ivrd.errors import CallEnded
+from ivrd.worker.handler import current_runner
+from ivrd.worker.session import ErrorLog
+
+__all__ = ["IsolatingLoop"]
+
+T = TypeVar("T")
+
+
+class IsolatingLoop(asyncio.SelectorEventLoop):
+    """An event loop that outlives what its tasks raise, and knows which call a task belongs to.
+
+    Args:
+        log: where loose ends are told.
+    """
+
+    def __init__(self, log: ErrorLog) -> None:
+        super().__init__()
+        self._log = log
+        self.set_task_factory(_create_task)
+        self.set_exception_handler(self._tell)
+
+    def run_forever(self) -> None:
+        """Run until `stop()` is called, whatever tasks raise."""
+        while True:
+            try:
+                return super().run_forever()
+            except (SystemExit, KeyboardInterrupt) as error:
+                # The rest of the loop's round is still queued, so that running on loses nothing. Who awaits the task
+                # gets the error as well; the log is told in case that nobody does.
+                self._log.error("task.exited", error=repr(error))
+
+    def _tell(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, CallEnded):
+            self._log.error("task.failed", message=context.get("message"), exc_info=error)
+
+
+def _create_task(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T] | Generator[Any, None, T], **kwargs: Any
+) -> asyncio.Task[T]:
+    task = asyncio.Task(coroutine, loop=loop, **kwargs)
+    runner = current_runner()
+    if runner is not None:
+        runner.adopt(task)
+    return task

@@ -1,0 +1,291 @@
+"""One call in a worker, from its start to its end.
+
+The rule that holds here: a call is ended by its supervisor, once, with one result, and on time. The supervisor, the
+reader and the handler are tasks of their own; the reader never waits for the handler, and the supervisor ends the call
+whether or not the handler ends, because a task may ignore cancellation and a thread cannot be stopped at all.
+"""
+
+from __future__ import annotations
+
+import traceback
+from datetime import UTC, datetime
+from typing import Final, Literal, NamedTuple, Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ivrd import eivr
+from ivrd.config import App
+from ivrd.errors import CallEnded
+from ivrd.rules.deadlines import Limits
+from ivrd.wire.messages import Ended, HeldCall, Result, Start, Tally
+from ivrd.worker import tally
+from ivrd.worker.call import Call
+from ivrd.worker.channel import Channel
+from ivrd.worker.handler import Handler, Runner, is_async
+from ivrd.worker.sync import SyncCall
+from ivrd.worker.transport import Transport
+
+__all__ = ["CALL_ID", "STATUS", "ErrorLog", "Session"]
+
+STATUS: Final = "IVRD_STATUS"
+"""The channel variable that says why ivrd sent a call on in the dialplan."""
+CALL_ID: Final = "IVRD_CALL_ID"
+
+Action = Literal["hangup", "exit"]
+
+
+class ErrorLog(Protocol):
+    """Where a session tells of what went wrong: a structlog logger, for one."""
+
+    def error(self, event: str, **fields: object) -> object:
+        """Write one line."""
+        ...
+
+
+class _Verdict(NamedTuple):
+    result: Result
+    detail: str
+
+
+class Session:
+    """A call and the handler that runs it.
+
+    Args:
+        start: what the daemon said of the call.
+        app: the app's configuration.
+        name: the app's name.
+        handler: the app's function.
+        transport: the way to Asterisk; the session closes it.
+        close_timeout: seconds that Asterisk is given to close its side.
+        log: where errors are told.
+    """
+
+    def __init__(
+        self,
+        start: Start,
+        app: App,
+        name: str,
+        handler: Handler,
+        transport: Transport,
+        *,
+        close_timeout: float,
+        log: ErrorLog,
+    ) -> None:
+        self.id = start.id
+        self._start = start
+        self._app = app
+        self._name = name
+        self._transport = transport
+        self._log = log
+        self._admitted = anyio.current_time() - start.age
+        self._limits = Limits(app.max_duration, app.idle_timeout, app.hangup_grace, close_timeout)
+        self._channel = Channel(transport, self._look)
+        self._verdict: _Verdict | None = None
+        self._dropped = False
+        self._decided = anyio.Event()
+        self._read_all = anyio.Event()
+        self._handled = anyio.Event()
+        self._told = Tally()
+        call = Call(
+            self._channel,
+            self,
+            id=start.id,
+            app=name,
+            args=tuple(arg.decode("utf-8", "surrogateescape") for arg in start.args),
+            started=datetime.fromtimestamp(start.started, UTC),
+            attempt=start.attempt,
+            allow_functions=app.allow_functions,
+        )
+        self._runner = Runner(handler, call if is_async(handler) else SyncCall(call))
+
+    # For the owner
+
+    async def run(self, handlers: TaskGroup) -> Ended:
+        """Run the call to its end.
+
+        Args:
+            handlers: where the handler's task is started; it may outlive this call of `run` there.
+
+        Returns:
+            How the call ended. The transport is closed; the handler is over, or was given up and is `stuck`.
+        """
+        async with anyio.create_task_group() as tasks:
+            self._channel.run_writers_in(tasks)
+            self._channel.receive(self._start.early)
+            tasks.start_soon(self._read)
+            self._greet()
+            handlers.start_soon(self._handle)
+            await self._supervise()
+            end_by = self._limits.end_by(anyio.current_time())
+            # Who sends `E` must hold stdout and stderr open until Asterisk has closed, or the call is hung up instead.
+            if not self._dropped:
+                with anyio.CancelScope(deadline=end_by.closed):
+                    await self._read_all.wait()
+            tasks.cancel_scope.cancel()
+        self._transport.close()
+        with anyio.CancelScope(deadline=end_by.given_up):
+            await self._handled.wait()
+        if not self._handled.is_set():
+            self._runner.scope.cancel()
+            self._log.error("call.stuck", call=self.id, hangup_grace=self._app.hangup_grace)
+        return self._ended()
+
+    def drop(self) -> None:
+        """End the call without a word, since the daemon has said it already."""
+        self._dropped = True
+        self._decide("operator", "ended by the daemon")
+
+    def stop(self) -> None:
+        """Hang up, since the service stops."""
+        self._decide("drained", "the service stops", eivr.hangup("ivrd stops"))
+
+    def give_up(self, detail: str) -> Ended:
+        """Say how a call ended whose `run` raised, with a last try at hanging up."""
+        self._decide("app_error", detail, eivr.hangup("internal error of ivrd"))
+        self._runner.scope.cancel()
+        self._transport.close()
+        return self._ended()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the handler still runs; once `run` has returned, that it was given up."""
+        return not self._runner.finished
+
+    def held(self) -> HeldCall:
+        """Describe the call to the next daemon."""
+        start = self._start
+        return HeldCall(
+            id=start.id,
+            args=start.args,
+            started=start.started,
+            age=anyio.current_time() - self._admitted,
+            attempt=start.attempt,
+            transport=start.transport,
+            leaving=self._channel.connection.ending,
+        )
+
+    def count(self) -> Tally:
+        """Give what was counted since the last time this was asked."""
+        now = self._channel.tally()
+        part, self._told = tally.difference(now, self._told), now
+        return part
+
+    # For the app API
+
+    def exit(self, message: str) -> None:
+        """Leave to the dialplan, on the app's wish."""
+        self._leave("completed", "OK", "exit", message)
+
+    def hangup(self, message: str) -> None:
+        """Hang up, on the app's wish."""
+        self._leave("hangup", "", "hangup", message)
+
+    # The supervisor
+
+    def _greet(self) -> None:
+        if self._verdict is None:
+            if self._app.set_call_id:
+                self._channel.note_call(eivr.set_variables({CALL_ID: self.id}))
+            if self._app.log_call_id:
+                self._channel.note_call(eivr.log(f"ivrd call {self.id}"))
+
+    async def _supervise(self) -> None:
+        """Wait for the verdict, and pass it where a time limit is reached."""
+        while self._verdict is None:
+            now = anyio.current_time()
+            due = self._limits.due(
+                now,
+                admitted=self._admitted,
+                active=self._channel.active,
+                playing_until=self._channel.playlist.playing_until(),
+            )
+            if due.at <= now:
+                limit = getattr(self._limits, due.which)
+                self._leave("timeout", "TIMEOUT", self._app.on_timeout, f"{due.which} of {limit:g} s is over")
+                return
+            with anyio.CancelScope(deadline=due.look_again):
+                await self._decided.wait()
+
+    def _look(self) -> None:
+        """Something came from Asterisk: is the caller gone?"""
+        connection = self._channel.connection
+        if connection.hungup:
+            self._decide("hangup", "the caller hung up")
+        elif connection.closed or self._channel.broken:
+            self._decide("hangup", "Asterisk closed its side without a word")
+
+    def _leave(self, result: Result, status: str, action: Action, message: str) -> None:
+        """Decide, and end the call in the dialplan or by hanging up."""
+        message = self._channel.masked(message)
+        lines = [eivr.set_variables({STATUS: status})] if status else []
+        lines.append(eivr.exit(message) if action == "exit" else eivr.hangup(message))
+        if result == "completed" and self._channel.hungup:
+            result = "hangup"  # under option i the handler goes on after the caller
+        self._decide(result, message, *lines)
+
+    def _decide(self, result: Result, detail: str, *lines: bytes) -> None:
+        """Pass the verdict, the first one only, and carry it out as far as that takes no waiting."""
+        if self._verdict is not None:
+            return
+        self._verdict = _Verdict(result, detail)
+        self._channel.finish(f"the call is over ({result})", *lines)
+        if not self._runner.on_thread:
+            self._runner.scope.cancel()
+        self._decided.set()
+
+    def _ended(self) -> Ended:
+        self._runner.cancel_leftovers()
+        result, detail = self._verdict or _Verdict("app_error", "")
+        return Ended(id=self.id, result=result, detail=detail, tally=self._channel.tally())
+
+    # The reader
+
+    async def _read(self) -> None:
+        while True:
+            await self._transport.wait_readable()
+            try:
+                data = self._transport.read()
+            except BlockingIOError:
+                continue
+            except OSError:
+                break
+            if not data:
+                break
+            self._channel.receive(data)
+        self._channel.receive_eof()
+        self._read_all.set()
+
+    # The handler
+
+    async def _handle(self) -> None:
+        try:
+            if self._verdict is None:
+                self._judge(await self._runner.run())
+        finally:
+            self._handled.set()
+            self._runner.cancel_leftovers()
+
+    def _judge(self, error: BaseException | None) -> None:
+        if error is None:
+            self._leave("completed", "OK", "exit", "the handler returned")
+        elif _is_call_ended(error) and self._channel.hungup:
+            self._leave("hangup", "OK", "exit", "the caller hung up")
+        elif not (_is_call_ended(error) and self._verdict):
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """The handler raised: during the call, which ends it, or while it cleaned up, which changes nothing more."""
+        text = self._channel.masked("".join(traceback.format_exception(error)))
+        line = self._channel.masked(traceback.format_exception_only(error)[-1].strip())
+        event = "call.cleanup_error" if self._verdict else "call.app_error"
+        self._log.error(event, call=self.id, error=line, exception=text)
+        if self._verdict is None:
+            self._transport.complain(f"ivrd: app {self._name} failed in call {self.id}: {line}")
+            self._leave("app_error", "ERROR", self._app.on_error, line)
+
+
+def _is_call_ended(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_call_ended, error.exceptions))
+    return isinstance(error, CallEnded)
