@@ -1,8 +1,9 @@
 """One call in the daemon: its descriptors, its shim, its worker, and the carrying out of what `rules.life` decides.
 
-The rule that holds here: nothing is decided here. Facts come in through `Call.tell`, from whoever saw them, and what the table
-answers is done at once and without waiting; only reading, and writing into a pipe that is full, are left to tasks of the call's
-own nursery. The three descriptors are closed at the very end, when no task can be waiting on them any more.
+The rule that holds here: nothing is decided here. Facts come in through `Call.tell`, from whoever saw them, and what
+the table answers is done at once and without waiting; only reading, and writing into a pipe that is full, are left to
+tasks of the call's own nursery. The three descriptors are closed at the very end, when no task can be waiting on them
+any more.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ivrd import descriptors, eivr
+from ivrd import eivr
 from ivrd.descriptors import Stdio
 from ivrd.rules.life import (
     Act,
@@ -124,7 +125,7 @@ class Call:
                 if first is not None:
                     self.tell(first())
                     self._pool.kick()
-                while self.life.state is not State.ENDED:
+                while not self._is_over():
                     with trio.CancelScope(deadline=self._deadline()) as self._timer:
                         await trio.sleep_forever()
                     if self._timer.cancelled_caught:
@@ -141,11 +142,11 @@ class Call:
 
     def tell(self, fact: Fact) -> None:
         """Take note of something that happened, and do at once what follows from it."""
-        if self._nursery is None or self.life.state is State.ENDED:
+        if self._nursery is None or self._is_over():
             return
         for action in self.life.step(fact, trio.current_time()):
             self._do(action)
-        if self.life.state is State.ENDED:
+        if self._is_over():
             self._nursery.cancel_scope.cancel()
         else:
             self._timer.deadline = self._deadline()
@@ -177,6 +178,9 @@ class Call:
         """The worker is dead."""
         self._released.set()
         self.tell(WorkerDied(reason))
+
+    def _is_over(self) -> bool:
+        return self.life.state is State.ENDED
 
     def _deadline(self) -> float:
         return float("inf") if self.life.deadline is None else self.life.deadline
@@ -220,7 +224,8 @@ class Call:
         try:
             self._shim.send(answer, socket.MSG_NOSIGNAL)
         except OSError:
-            # Once the call is started or refused nothing more is wanted of it; what it did meanwhile, Asterisk will tell.
+            # Once the call is started or refused nothing more is wanted of it; what it did meanwhile, Asterisk will
+            # tell.
             if tell.kind == "queued":
                 self.tell(ShimGone())
         if tell.kind != "queued":
@@ -327,9 +332,8 @@ class Call:
 
     def _take(self, data: bytes) -> None:
         events = self._connection.receive(data)
-        if self.life.state is State.QUEUED:
-            if len(self._early) < EARLY_LIMIT:
-                self._early += data
+        if self.life.state is State.QUEUED and len(self._early) < EARLY_LIMIT:
+            self._early += data
         marked = self.life.state is State.RESETTING and self._sift(events)
         if not data or self._connection.hungup or self._connection.left:
             # After `H` and `E` Asterisk closes in the same breath.

@@ -1,7 +1,7 @@
 """Shims at the door: who they are, what they bring, and the refusal of what is not a call.
 
-The rule that holds here: every descriptor that comes in is owned by a call or closed before this file lets go of it, and every
-shim is told something, so that no caller waits for a time-out that need not be.
+The rule that holds here: every descriptor that comes in is owned by a call or closed before this file lets go of it,
+and every shim is told something, so that no caller waits for a time-out that need not be.
 """
 
 from __future__ import annotations
@@ -33,11 +33,9 @@ class Intake:
 
     Args:
         board: where the calls go.
-        allowed: users who may hand calls over.
     """
 
-    def __init__(self, board: Switchboard, allowed: frozenset[int]) -> None:
-        self.allowed = allowed
+    def __init__(self, board: Switchboard) -> None:
         self._board = board
 
     def take(self, connection: socket.socket) -> None:
@@ -48,7 +46,7 @@ class Intake:
         with connection:
             try:
                 pid, uid, _ = descriptors.peer_credentials(connection)
-                if uid not in self.allowed:
+                if uid not in self._board.allowed:
                     reason = f"user {uid} may not hand calls over; add it to allow_users in ivrd's configuration"
                     self._refuse(connection, "denied", Status.DENIED, reason, pid=pid, uid=uid)
                     return

@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 import resource
 import socket
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import Literal
 
 import structlog
@@ -23,13 +24,15 @@ import trio
 from ivrd.config import Config, check_descriptors
 from ivrd.errors import ServeError
 from ivrd.observe import exporter
-from ivrd.observe.metrics import Metrics, Snapshot
+from ivrd.observe.metrics import Metrics
 from ivrd.rules.life import OrderedOut
 
 from . import sockets
+from .control import Control
 from .intake import Intake
 from .lock import Lock
 from .registrar import Registrar
+from .reload import Reloader, ReloadError
 from .switchboard import Switchboard
 
 __all__ = ["Daemon", "raise_descriptor_limit"]
@@ -56,13 +59,15 @@ class Daemon:
     Attributes:
         board: the switchboard; there once `run` has started.
         ready: set when each app that can start is warm.
-        drain_timeout: seconds that live calls have when it stops.
+        reloader: reloads; there once `run` has started.
     """
 
-    def __init__(self, config: Config, *, log_format: Literal["console", "json"]) -> None:
+    def __init__(self, config: Config, *, read: Callable[[], Config], log_format: Literal["console", "json"]) -> None:
         self.board: Switchboard
+        self.reloader: Reloader
         self.ready = trio.Event()
         self._config = config
+        self._read = read
         self._log_format: Literal["console", "json"] = log_format
         self._going = trio.Event()  # set when it stops or leaves
         self._hurry = trio.Event()  # set when a stop is to wait no longer
@@ -83,6 +88,15 @@ class Daemon:
             self._leaving = True
             self._going.set()
 
+    def reload_soon(self) -> None:
+        """Reload, without anybody waiting for the outcome but the log."""
+        if self.ready.is_set() and not self._going.is_set():
+            self.board.floor.start_soon(self._reload_unasked)
+
+    async def _reload_unasked(self) -> None:
+        with suppress(ReloadError):  # it is in the log
+            await self.reloader.reload()
+
     # Its life.
 
     async def run(self) -> None:
@@ -96,8 +110,8 @@ class Daemon:
             lock = stack.enter_context(Lock(server.socket))
             shims = stack.enter_context(sockets.listen(server.socket, 0o666))
             workers = stack.enter_context(sockets.listen(server.worker_socket, 0o600))
+            operators = stack.enter_context(sockets.listen(server.control_socket, 0o600))
             metrics = Metrics(self._snapshot)
-            metrics.set_apps(list(self._config.apps))
             async with trio.open_nursery() as service:
                 if server.metrics_address is not None:
                     await service.start(self._export, metrics, server.metrics_address)
@@ -105,6 +119,10 @@ class Daemon:
                     self.board = Switchboard(
                         self._config, lock, metrics, floor=floor, staff=staff, log_format=self._log_format
                     )
+                    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+                    self.reloader = Reloader(self.board, self._read, limit)
+                    control = Control(self.board, self.reloader, self.stop, service)
+                    service.start_soon(sockets.accept_for_ever, operators, control.take)
                     async with trio.open_nursery() as doors:
                         doors.start_soon(self._open, doors, shims, workers)
                         await self._going.wait()
@@ -121,7 +139,7 @@ class Daemon:
                         staff.cancel_scope.cancel()
                 service.cancel_scope.cancel()
             if not self._leaving:
-                for path in (server.socket, server.worker_socket):
+                for path in (server.socket, server.worker_socket, server.control_socket):
                     sockets.unlink(path)
         if self._failure:
             raise ServeError(self._failure)
@@ -129,27 +147,22 @@ class Daemon:
 
     async def _open(self, doors: trio.Nursery, shims: socket.socket, workers: socket.socket) -> None:
         board = self.board
-        allowed, warnings = self._config.server.allowed_uids()
-        for warning in warnings:
-            log.warning("config_warning", detail=warning)
-        registrar = Registrar(board)
         for name, app in self._config.apps.items():
-            board.add_pool(name, app)
-        # Calls that came while there was no daemon wait in the backlog: they are taken as soon as there is a line for them.
+            board.add_pool(name, app, open=True)
+        registrar = Registrar(board)
         await doors.start(sockets.accept_for_ever, workers, registrar.take)
         await registrar.reunion()
-        for pool in list(board.pools.values()):
-            if pool.open:
-                board.staff.start_soon(pool.run)
-        intake = Intake(board, allowed)
-        await doors.start(sockets.accept_for_ever, shims, intake.take)
-        for pool in board.pools.values():
-            if pool.open:
-                await pool.settled.wait()
-        failures = {name: pool.failure for name, pool in board.pools.items() if pool.open and pool.failure}
+        # Calls that came while there was no daemon wait in the backlog.
+        await doors.start(sockets.accept_for_ever, shims, Intake(board).take)
+        pools = [pool for pool in board.pools.values() if pool.open]
+        for pool in pools:
+            pool.start()
+        for pool in pools:
+            await pool.settled.wait()
+        failures = {pool.name: pool.failure for pool in pools if pool.failure}
         for name, failure in failures.items():
             log.error("app_not_started", app=name, reason=failure)
-        if len(failures) == len(self._config.apps):
+        if len(failures) == len(pools):
             self._failure = "no app could be started: " + "; ".join(f"{n}: {why}" for n, why in failures.items())
             self.stop()
             return
@@ -160,7 +173,7 @@ class Daemon:
         """See the live calls off: first kindly, then not."""
         board = self.board
         board.draining = True
-        timeout = self._config.server.drain_timeout
+        timeout = self.board.config.server.drain_timeout
         log.info("draining", calls=len(board.calls), seconds=timeout)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_hurry, nursery.cancel_scope)
@@ -169,7 +182,7 @@ class Daemon:
             nursery.cancel_scope.cancel()
         for call in list(board.calls.values()):
             call.tell(OrderedOut("drained", "ivrd stops"))
-        with trio.move_on_after(self._config.server.close_timeout + 1):
+        with trio.move_on_after(board.config.server.close_timeout + 1):
             await board.empty()
 
     async def _watch_hurry(self, scope: trio.CancelScope) -> None:
@@ -181,7 +194,7 @@ class Daemon:
         board = self.board
         board.lock.leave()
         with trio.move_on_after(LEAVE_PATIENCE):
-            while any(call.life.guarded for call in board.calls.values()):
+            while any(call.life.guarded for call in board.calls.values()):  # noqa: ASYNC110 - once in a daemon's life
                 await trio.sleep(0.005)
         for pool in board.pools.values():
             for worker in pool.workers.values():

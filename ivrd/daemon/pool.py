@@ -1,8 +1,8 @@
 """One app's pool: its line of calls, its workers, and their coming and going.
 
-The rule that holds here: what to do is decided by `rules.routing` (which call goes where) and `rules.staffing` (how many workers);
-this file carries it out. A reload goes in two steps: `prepare` warms a whole new generation beside the old one, which `commit`
-then puts in its place, or `abandon` sends away as if it had never been.
+The rule that holds here: what to do is decided by `rules.routing` (which call goes where) and `rules.staffing` (how
+many workers); this file carries it out. A reload goes in two steps: `prepare` warms a whole new generation beside the
+old one, which `commit` then puts in its place, or `abandon` sends away as if it had never been.
 """
 
 from __future__ import annotations
@@ -53,19 +53,20 @@ class Pool:
         failure: why the last worker that did not start did not; "" when all is well.
     """
 
-    def __init__(self, board: Switchboard, name: str, app: App) -> None:
+    def __init__(self, board: Switchboard, name: str, app: App, *, open: bool) -> None:  # noqa: A002 - of a door
         self.name = name
         self.app = app
         self.generation = 1
         self.desk = Desk(name, app.queue)
         self.workers: dict[int, Worker] = {}
         self.backoff = Backoff()
-        self.open = True
+        self.open = open
         self.settled = trio.Event()
         self.failure = ""
         self._board = board
         self._look = trio.Event()
         self._left = trio.Event()
+        self._alive = False
         self._due: dict[int, str] = {}  # workers to be recycled, and why
         self._candidates: dict[int, trio.Event] = {}  # workers of a generation that is being prepared
 
@@ -191,7 +192,7 @@ class Pool:
             self._candidates[worker.key].set()
         elif not expected:
             ready_for = None if worker.ready_at is None else now - worker.ready_at
-            wait = self.backoff.died(now, ready_for, random.random())  # noqa: S311 - spreads retries, keeps no secret
+            wait = self.backoff.died(now, ready_for, random.random())
             if wait:
                 self.failure = text
                 self.settled.set()
@@ -217,8 +218,13 @@ class Pool:
 
     # Its own life.
 
-    async def run(self) -> None:
-        """Keep the pool at the size that it should have, until cancelled."""
+    def start(self) -> None:
+        """Begin to keep the pool at the size that it should have; once is enough."""
+        if not self._alive:
+            self._alive = True
+            self._board.staff.start_soon(self._run)
+
+    async def _run(self) -> None:
         while True:
             now = trio.current_time()
             plan = staffing.plan(
@@ -260,13 +266,13 @@ class Pool:
         return sum(worker.state == "ready" for worker in self.workers.values()) >= self.app.pool_min
 
     def _hire(self, app: App, generation: int) -> Worker | None:
-        worker = Worker(self._board.next_key(), self, generation, random.random())  # noqa: S311 - as above
+        worker = Worker(self._board.next_key(), self, generation, random.random())
         try:
             worker.spawn(self._spec(worker.token, app))
         except OSError as error:
             self.failure = f"no worker could be started: {error.strerror}"
             log.error("worker_not_started", app=self.name, reason=error.strerror)
-            self.backoff.died(trio.current_time(), None, random.random())  # noqa: S311 - as above
+            self.backoff.died(trio.current_time(), None, random.random())
             self.settled.set()
             return None
         self.add(worker)
@@ -327,12 +333,14 @@ class Pool:
         self._candidates.clear()
         self.app = app
         self.generation += 1
+        self.open = True
         self.desk.queue_limit = app.queue
         for worker in old:
             self._retire(worker)
         for worker in fresh:
             self._seat(worker)
         self._look.set()
+        self.start()
 
     def abandon(self) -> None:
         """Send a generation that was prepared, in part or whole, away again."""

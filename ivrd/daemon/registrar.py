@@ -1,7 +1,7 @@
 """Workers at the door: the daemon's own, and those that another daemon left behind.
 
-The rule that holds here: a stranger gets nothing. Who registers must have our user, must be the process that it says it is, and
-must be a worker that this daemon started, or one that stands in the book of the daemon before.
+The rule that holds here: a stranger gets nothing. Who registers must have our user, must be the process that it says it
+is, and must be a worker that this daemon started, or one that stands in the book of the daemon before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from ivrd.errors import WireError
 from ivrd.wire import messages as wire
 
 from . import sockets
-from .pool import Pool
 from .switchboard import Switchboard
 from .workers import Worker
 
@@ -48,12 +47,10 @@ class Registrar:
         self._board.staff.start_soon(self._greet, connection)
 
     async def reunion(self) -> None:
-        """Wait for the workers that the daemon before left behind, until each has registered or died, or for a little."""
-        with trio.move_on_after(REUNION):
-            while self._expected:
-                self._expected = {pid for pid in self._expected if os.path.exists(f"/proc/{pid}")}
-                with trio.move_on_after(0.1):
-                    await self._all_here.wait()
+        """Wait a little for the workers that the daemon before left behind, until each has registered."""
+        if self._expected:
+            with trio.move_on_after(REUNION):
+                await self._all_here.wait()
 
     async def _greet(self, connection: socket.socket) -> None:
         try:
@@ -96,11 +93,10 @@ class Registrar:
         pool = board.pools.get(message.app)
         if pool is None:
             # Its app is gone from the configuration; its calls are not.
-            pool = board.add_pool(message.app, App(handler="gone:gone"))
-            pool.close()
+            pool = board.add_pool(message.app, App(handler="gone:gone"), open=False)
         same = message.version == wire.VERSION and message.release == __version__
         current = same and message.generation == pool.digest and not board.lock.upgrade
-        worker = Worker(board.next_key(), pool, pool.generation if current else 0, random.random())  # noqa: S311
+        worker = Worker(board.next_key(), pool, pool.generation if current else 0, random.random())
         worker.token = message.token
         worker.born -= message.age
         worker.served = message.served

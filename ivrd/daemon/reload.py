@@ -1,7 +1,8 @@
 """Reload: the configuration read again, the apps imported again, and no call dropped.
 
-The rule that holds here: all or nothing. Every app's new generation is warm before the first new call moves over; whatever
-fails before that, the old configuration and the old workers stay as they were, and the reason is told and counted.
+The rule that holds here: all or nothing. Every app's new generation is warm before the first new call moves over;
+whatever fails before that, the old configuration and the old workers stay as they were, and the reason is told and
+counted.
 """
 
 from __future__ import annotations
@@ -95,20 +96,19 @@ class Reloader:
             failure = await pool.prepare(config.apps[name])
             if failure is not None:
                 failures[name] = failure
+                nursery.cancel_scope.cancel()
 
-        try:
-            async with trio.open_nursery() as nursery:
-                for name in config.apps:
-                    nursery.start_soon(prepare, name)
-        finally:
-            if failures or len(config.apps) == 0:
-                self._abandon(config)
+        async with trio.open_nursery() as nursery:
+            for name in config.apps:
+                nursery.start_soon(prepare, name)
         if failures:
+            for name in config.apps:
+                board.pools[name].abandon()
             raise ReloadError("\n".join(f"app {name} does not start: {why}" for name, why in failures.items()))
 
         restart = needs_restart(board.config, config)
         kept = {key: getattr(board.config.server, key) for key in (name.removeprefix("server.") for name in restart)}
-        board.config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, **kept))
+        board.configure(msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, **kept)))
         board.metrics.set_apps(list(config.apps))
         for name, app in config.apps.items():
             board.pools[name].commit(app)
@@ -120,8 +120,3 @@ class Reloader:
             removed=sorted(before - config.apps.keys()),
             restart=restart,
         )
-
-    def _abandon(self, config: Config) -> None:
-        for name in config.apps:
-            if (pool := self._board.pools.get(name)) is not None:
-                pool.abandon()

@@ -1,6 +1,7 @@
 """Signals: what the operator says to the process without a tool.
 
-The rule that holds here: one task receives them all and asks the daemon for what they mean; nothing is done in a handler.
+The rule that holds here: one task receives them all and asks the daemon for what they mean; nothing is done in a
+handler.
 """
 
 from __future__ import annotations

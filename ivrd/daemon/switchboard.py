@@ -1,7 +1,7 @@
 """The switchboard: all live calls, the pools they go to, and the line that is written at the end of each.
 
-The rule that holds here: a call is in `calls` from its admission to the moment when nothing of it is held any more, and whoever
-wants to do something to calls (drain, operator, registration) finds them here and tells them facts.
+The rule that holds here: a call is in `calls` from its admission to the moment when nothing of it is held any more, and
+whoever wants to do something to calls (drain, operator, registration) finds them here and tells them facts.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import itertools
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
@@ -18,10 +19,11 @@ import trio
 
 from ivrd.config import App, Config
 from ivrd.descriptors import Stdio
+from ivrd.observe import logging
 from ivrd.observe.metrics import Metrics
 from ivrd.rules.life import Fact, Life, TurnedAway
 from ivrd.wire.hello import Hello, Status
-from ivrd.wire.messages import HeldCall, Tally
+from ivrd.wire.messages import HeldCall, Result, Tally
 
 from .calls import Call
 from .lock import Lock
@@ -42,12 +44,15 @@ class Switchboard:
         config: the configuration in force.
         calls: live calls by id.
         pools: pools by app name, those of apps that were taken out of the configuration included.
+        allowed: users whose shims may hand calls over.
         draining: new calls are turned away.
         metrics: the counters.
         lock: the book of workers' process ids.
         floor: the nursery of calls.
         staff: the nursery of workers.
         log_format: how log lines look, here and in the workers.
+        born: when this daemon began, on trio's clock.
+        results: calls that ended, by result.
     """
 
     def __init__(
@@ -60,8 +65,9 @@ class Switchboard:
         staff: trio.Nursery,
         log_format: Literal["console", "json"],
     ) -> None:
-        self.config = config
         self.log_format = log_format
+        self.config: Config
+        self.allowed: frozenset[int] = frozenset()
         self.calls: dict[str, Call] = {}
         self.pools: dict[str, Pool] = {}
         self.draining = False
@@ -69,19 +75,32 @@ class Switchboard:
         self.lock = lock
         self.floor = floor
         self.staff = staff
+        self.born = trio.current_time()
+        self.results: Counter[Result] = Counter()
         self._keys = itertools.count(1)
         self._numbers = itertools.count(1)
-        # Unique across daemons and restarts: the time of this one's start, and something random for two in one millisecond.
+        # Unique across daemons and restarts: the time of this one's start, and something random for two in one
+        # millisecond.
         self._prefix = f"{int(time.time() * 1000):x}{os.urandom(1).hex()}"
         self._emptied = trio.Event()
+        self.configure(config)
 
     def next_key(self) -> int:
         """A number for a worker that none had before."""
         return next(self._keys)
 
-    def add_pool(self, name: str, app: App) -> Pool:
-        """Make an app's pool; its `run` is for the caller to start."""
-        self.pools[name] = Pool(self, name, app)
+    def configure(self, config: Config) -> None:
+        """Put a configuration in force, as far as it does not concern the pools."""
+        self.config = config
+        logging.configure(self.log_format, config.server.log_level)
+        self.allowed, warnings = config.server.allowed_uids()
+        for warning in warnings:
+            log.warning("config_warning", detail=warning)
+        self.metrics.set_apps(list(config.apps))
+
+    def add_pool(self, name: str, app: App, *, open: bool) -> Pool:  # noqa: A002 - what it is, of a door
+        """Make an app's pool, open to new calls or not; its life begins when somebody calls `start` on it."""
+        self.pools[name] = Pool(self, name, app, open=open)
         return self.pools[name]
 
     def pool(self, app: str) -> Pool | None:
@@ -147,6 +166,7 @@ class Switchboard:
         result = call.life.result or "hangup"
         duration = call.age
         tally = call.tally or Tally()
+        self.results[result] += 1
         self.metrics.call_ended(call.pool.name, call.transport, result, duration)
         log.info(
             "ivrd_call",

@@ -1,8 +1,9 @@
 """One worker process: started, heard out, watched, and, if it must be, killed.
 
-The rule that holds here: a worker is dead when its pidfd says so, and not before (a child that an app forked may hold the socket
-open; a closed socket may be opened anew). When this task is cancelled, because the daemon goes away, the process lives on: it
-keeps its calls and registers with the next daemon. Only `stop` and the ladder for one that is stuck end it.
+The rule that holds here: a worker is dead when its pidfd says so, and not before (a child that an app forked may hold
+the socket open; a closed socket may be opened anew). When this task is cancelled, because the daemon goes away, the
+process lives on: it keeps its calls and registers with the next daemon. Only `stop` and the ladder for one that is
+stuck end it.
 """
 
 from __future__ import annotations
@@ -298,7 +299,8 @@ class Worker:
                 with trio.move_on_after(self._patience()):
                     data, fds = await sockets.receive(sock, wire.MAX_MESSAGE, self._most_descriptors)
                 if data is None:
-                    # It may be we who did not look for so long (a daemon that was stopped): look once more before judging.
+                    # It may be we who did not look for so long (a daemon that was stopped): look once more before
+                    # judging.
                     data, fds = descriptors.receive(sock, wire.MAX_MESSAGE, self._most_descriptors)
             except BlockingIOError:
                 log.error("worker_stuck", app=self._pool.name, worker=self.key, pid=self.pid, calls=len(self.calls))

@@ -1,0 +1,60 @@
+"""The command line's side of the control socket.
+
+The rule that holds here: a daemon that is not there, or may not be asked, is one line: which socket, and what to do.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+from ivrd.config import load
+from ivrd.errors import IvrdError
+from ivrd.wire import control as wire
+
+__all__ = ["ask", "ask_all"]
+
+PATIENCE = 10.0  # seconds for a daemon to answer what it knows at once
+
+
+def ask_all(config_path: str, request: wire.Request, patience: float | None = PATIENCE) -> Iterator[wire.Answer]:
+    """Ask the daemon that a configuration describes.
+
+    Args:
+        config_path: the configuration's file.
+        request: what is asked.
+        patience: seconds to wait for each answer; None for as long as it takes.
+
+    Yields:
+        Its answers, to the last.
+
+    Raises:
+        IvrdError: there is no daemon, it does not answer, or it refuses.
+        ConfigError: the configuration cannot be read.
+    """
+    path = load(config_path).server.control_socket
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.settimeout(patience)
+        try:
+            sock.connect(path)
+            sock.send(wire.encode(request))
+            while data := sock.recv(wire.MAX_MESSAGE):
+                answer = wire.decode_answer(data)
+                if isinstance(answer, wire.Refused):
+                    raise IvrdError(answer.text)
+                yield answer
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise IvrdError(f"no daemon listens at {path}: is ivrd running, with this configuration?") from None
+        except PermissionError:
+            raise IvrdError(f"no permission for {path}: only root and ivrd's own user may ask") from None
+        except TimeoutError:
+            raise IvrdError(f"the daemon at {path} does not answer: it is stuck or stopped; see its log") from None
+        except OSError as error:
+            raise IvrdError(f"{path}: {error.strerror}") from None
+
+
+def ask(config_path: str, request: wire.Request, patience: float | None = PATIENCE) -> wire.Answer:
+    """Ask for one answer; arguments and errors as `ask_all`."""
+    for answer in ask_all(config_path, request, patience):
+        return answer
+    raise IvrdError("the daemon went away before it answered")

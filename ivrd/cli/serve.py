@@ -1,0 +1,83 @@
+"""`ivrd serve` and `ivrd check`: run the daemon, or say beforehand what would keep it from running well."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import click
+
+from ivrd.cli.options import config_option, fail, plain_errors
+from ivrd.config import Config, load, without_effect
+
+__all__ = ["check", "serve"]
+
+
+def _tell_without_effect(config: Config) -> None:
+    for line in without_effect(config.given):
+        click.echo(f"ivrd: {line}", err=True)
+
+
+@click.command()
+@config_option
+def serve(config_path: str) -> None:
+    """Take calls until told to stop.
+
+    SIGTERM and SIGINT drain and stop, a second one stops at once; SIGHUP reloads; SIGUSR2 leaves the calls to the
+    workers and the workers to the next daemon.
+    """
+    import trio
+
+    from ivrd.daemon.main import Daemon, raise_descriptor_limit
+    from ivrd.daemon.signals import obey
+
+    async def run(config: Config) -> None:
+        daemon = Daemon(config, read=lambda: load(config_path), log_format=log_format)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(
+                obey,
+                {
+                    signal.SIGTERM: daemon.stop,
+                    signal.SIGINT: daemon.stop,
+                    signal.SIGHUP: daemon.reload_soon,
+                    signal.SIGUSR2: daemon.leave,
+                },
+            )
+            await daemon.run()
+            nursery.cancel_scope.cancel()
+
+    with plain_errors():
+        config = load(config_path)
+        if (problem := raise_descriptor_limit(config)) is not None:
+            fail(problem)
+        _tell_without_effect(config)
+        log_format = config.server.log_format or ("console" if sys.stderr.isatty() else "json")
+        try:
+            trio.run(run, config, strict_exception_groups=False)
+        except KeyboardInterrupt:
+            fail("interrupted")
+
+
+@click.command()
+@config_option
+def check(config_path: str) -> None:
+    """Check the configuration and that each app can be imported; change nothing."""
+    import resource
+
+    from ivrd.cli.rehearsal import rehearse
+    from ivrd.config import check_descriptors
+
+    with plain_errors():
+        config = load(config_path)
+        _tell_without_effect(config)
+        _, warnings = config.server.allowed_uids()
+        for warning in warnings:
+            click.echo(f"ivrd: warning: {warning}", err=True)
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        problems = [problem] if (problem := check_descriptors(config, hard, hard)) is not None else []
+        for name, app in config.apps.items():
+            if (problem := rehearse(name, app)) is not None:
+                problems.append(f"app {name}: {problem}")
+        if problems:
+            fail("\n".join(problems))
+        click.echo(f"{config_path}: {len(config.apps)} app{'s' if len(config.apps) > 1 else ''}, all well")

@@ -1,0 +1,81 @@
+"""What the daemon shows of itself: the same facts for the operator's tables and for the metrics.
+
+The rule that holds here: everything is read off the switchboard at the moment of asking; nothing is kept twice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import trio
+
+from ivrd import __version__
+from ivrd.wire import control as wire
+
+from .pool import Pool
+from .switchboard import Switchboard
+
+__all__ = ["call_rows", "status"]
+
+
+def call_rows(board: Switchboard, app: str = "") -> list[wire.CallRow]:
+    """The live calls, oldest first; only an app's own where one is named."""
+    return [
+        wire.CallRow(
+            id=call.id,
+            app=call.pool.name,
+            state=call.life.state.value,
+            age=call.age,
+            started=call.started,
+            attempt=call.life.attempt,
+            worker=0 if call.worker is None else call.worker.pid,
+            args=len(call.args),
+            transport=call.transport,
+        )
+        for call in sorted(board.calls.values(), key=lambda call: call.started)
+        if app in ("", call.pool.name)
+    ]
+
+
+def status(board: Switchboard) -> wire.StatusAnswer:
+    """How it is going."""
+    return wire.StatusAnswer(
+        release=__version__,
+        pid=os.getpid(),
+        uptime=trio.current_time() - board.born,
+        draining=board.draining,
+        max_calls=board.config.server.max_calls,
+        calls=dict(Counter(call.life.state.value for call in board.calls.values())),
+        results={result: count for result, count in board.results.items()},
+        apps=tuple(_app(pool) for pool in board.pools.values()),
+    )
+
+
+def _app(pool: Pool) -> wire.AppStatus:
+    now = trio.current_time()
+    return wire.AppStatus(
+        name=pool.name,
+        open=pool.open,
+        generation=pool.generation,
+        capacity=sum(seat.capacity for seat in pool.desk.seats.values() if seat.open),
+        busy=pool.desk.busy,
+        waiting=pool.desk.waiting,
+        backoff=max(0.0, pool.backoff.until - now),
+        failure=pool.failure,
+        workers=tuple(
+            wire.WorkerRow(
+                pid=worker.pid,
+                state=worker.state,
+                generation=worker.generation,
+                calls=len(worker.calls),
+                served=worker.served,
+                age=now - worker.born,
+                rss=worker.rss,
+                lag=worker.lag,
+                stuck=worker.stuck,
+                adopted=worker.adopted,
+            )
+            for worker in pool.workers.values()
+        ),
+    )
