@@ -9,6 +9,7 @@ import click
 
 from ivrd.cli.options import config_option, fail, plain_errors
 from ivrd.config import Config, load, without_effect
+from ivrd.errors import ServeError
 
 __all__ = ["check", "serve"]
 
@@ -43,7 +44,10 @@ def serve(config_path: str) -> None:
                     signal.SIGUSR2: daemon.leave,
                 },
             )
-            await daemon.run()
+            try:
+                await daemon.run()
+            except ServeError as error:
+                failures.append(error)
             nursery.cancel_scope.cancel()
 
     with plain_errors():
@@ -52,10 +56,10 @@ def serve(config_path: str) -> None:
             fail(problem)
         _tell_without_effect(config)
         log_format = config.server.log_format or ("console" if sys.stderr.isatty() else "json")
-        try:
-            trio.run(run, config, strict_exception_groups=False)
-        except KeyboardInterrupt:
-            fail("interrupted")
+        failures: list[ServeError] = []
+        trio.run(run, config)
+        for failure in failures:
+            raise failure
 
 
 @click.command()

@@ -271,7 +271,7 @@ class Worker:
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
             self._sock = None
-        self._attached = trio.Event()
+            self._attached = trio.Event()
 
     # What it says.
 
