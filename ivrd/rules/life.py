@@ -25,6 +25,25 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, TypeAlias
 
+from ivrd.rules.facts import (
+    Act,
+    Action,
+    Admitted,
+    Assigned,
+    CallerGone,
+    Confirmed,
+    Expired,
+    Fact,
+    Lost,
+    Marked,
+    OrderedOut,
+    Over,
+    Say,
+    ShimGone,
+    Tell,
+    TurnedAway,
+    WorkerDied,
+)
 from ivrd.wire.hello import Action as Way
 from ivrd.wire.hello import Status
 from ivrd.wire.messages import Result
@@ -93,132 +112,6 @@ class Policy:
     close_timeout: float = 5.0
 
 
-# What can happen.
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """There is room for the call: it may wait for a worker."""
-
-
-@dataclass(frozen=True, slots=True)
-class TurnedAway:
-    """Nobody will take the call: no room, no such app, the daemon is draining."""
-
-    status: Status
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Assigned:
-    """The routing has a free place for it in a worker."""
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """The worker says that the call is its own now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The worker died, or its socket was full, before it confirmed: it has done nothing with the call."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShimGone:
-    """The shim closed before the call was started: it fell back, or was killed before it could."""
-
-
-@dataclass(frozen=True, slots=True)
-class Over:
-    """The worker reports the call's end: everything is closed on its side."""
-
-    result: Result
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerDied:
-    """The process that ran the call is gone."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class CallerGone:
-    """We read the channel's last event or EOF: Asterisk has closed; `left` where it went on in the dialplan."""
-
-    left: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Marked:
-    """Asterisk answered the retry's marker: whatever comes now belongs to the second life."""
-
-
-@dataclass(frozen=True, slots=True)
-class OrderedOut:
-    """Somebody ends the call from outside: the operator, or the end of the drain."""
-
-    result: Literal["operator", "drained"]
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Expired:
-    """The state's deadline has passed."""
-
-
-Fact: TypeAlias = (
-    Admitted
-    | TurnedAway
-    | Assigned
-    | Confirmed
-    | Lost
-    | ShimGone
-    | Over
-    | WorkerDied
-    | CallerGone
-    | Marked
-    | OrderedOut
-    | Expired
-)
-
-
-# What to do about it.
-
-
-class Act(Enum):
-    """Actions that need no words."""
-
-    READ = "read the events that come while the call waits"
-    REJOIN = "put the call back into the line"
-    DISPATCH = "stop reading; hand the call and what was read to the worker"
-    DROP = "tell the worker to let go of the call"
-    RESET = "clear what the dead worker left on the channel, and put the marker behind it"
-    DRAIN = "read until Asterisk closes"
-    CLOSE = "close all descriptors: the call is over"
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """Answer the shim."""
-
-    kind: Literal["queued", "started", "ended", "refused"]
-    status: Status = Status.UNAVAILABLE
-    way: Way = "-"
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    """Set `IVRD_STATUS`, explain in Asterisk's log, then hang up or leave to the dialplan."""
-
-    status: Status
-    way: Literal["hangup", "exit"]
-    reason: str
-
-
-Action: TypeAlias = Act | Tell | Say
 _Actions: TypeAlias = tuple[Action, ...]
 
 
@@ -306,8 +199,8 @@ class Life:
         return (Act.DROP, *self._refuse(Status.TIMEOUT, "-", reason, now))
 
     def _unguarded(self, _: Fact, now: float) -> _Actions:
-        # Where it has fallen back itself, Asterisk has closed, or will at its command, which stands before ours: what we say
-        # is lost on nobody. Where it was killed, we are the only one left to say it.
+        # Where it has fallen back itself, Asterisk has closed, or will at its command, which stands before ours: what
+        # we say is lost on nobody. Where it was killed, we are the only one left to say it.
         if not self.guarded:
             return ()
         self.guarded = False
@@ -371,7 +264,7 @@ class Life:
         status = Status.DRAINING if fact.result == "drained" else Status.UNAVAILABLE
         if self.guarded:
             self._finish(fact.result)
-            # The operator wants the caller gone; a drain that catches a call which no app has met is a refusal like others.
+            # The operator wants the caller gone; a drain refuses like others a call that no app has met.
             way: Way = "-" if fact.result == "drained" else "hangup"
             return (*dropped, Tell("refused", status, way, fact.reason), Act.CLOSE)
         return (*dropped, *self._end(fact.result, Say(status, "hangup", fact.reason), now))
