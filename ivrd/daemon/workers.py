@@ -158,6 +158,9 @@ class Worker:
             return self._reason, f"{name} was {self._reason}"
         if self.failure:
             return "failed", f"{name} did not start: {self.failure}"
+        expected = self.state in ("retiring", "stopping")
+        if expected and (status is None or (status.si_code == os.CLD_EXITED and status.si_status == 0)):
+            return "retired", f"{name} has retired"
         if status is None:
             return "unknown", f"{name} is gone"
         if status.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
@@ -166,8 +169,6 @@ class Worker:
             except ValueError:
                 by = f"signal {status.si_status}"
             return "killed", f"{name} was killed by {by}"
-        if status.si_status == 0 and self.state in ("retiring", "stopping"):
-            return "retired", f"{name} has retired"
         return "exited", f"{name} exited with status {status.si_status}"
 
     async def ladder(self, reason: str) -> None:
@@ -192,8 +193,11 @@ class Worker:
         self._sock = sock
         self._attached.set()
         self._post(wire.Welcome())
+        # What it was told while it had no connection.
         if self.state == "retiring":
             self._post(wire.Retire())
+        elif self.state == "stopping":
+            self._post(wire.Stop())
 
     def start(self, call: Call, message: wire.Start) -> bool:
         """Hand a call over, with its descriptors.
