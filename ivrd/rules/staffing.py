@@ -45,7 +45,7 @@ class Member:
         state: where it is in its life.
         stale: it is to be replaced: an old generation, or due for recycling.
         load: calls it holds.
-        idle_since: when its last call ended, on the clock of `now`; None while it has calls.
+        idle_since: since when it has had no call, from its start on, on the clock of `now`; None while it has one.
     """
 
     key: int
@@ -108,11 +108,12 @@ def plan(members: Sequence[Member], size: Size, *, calls: int, now: float, not_b
             break
         if member.stale or member.idle_since is None:
             continue
-        if now - member.idle_since >= IDLE:
+        due_at = member.idle_since + IDLE
+        # The very sum at which we wake: a difference may be rounded to just below IDLE, and we would wake for ever.
+        if now >= due_at:
             retire.append(member.key)
             surplus -= 1
         else:
-            due_at = member.idle_since + IDLE
             wake = due_at if wake is None else min(wake, due_at)
     return Plan(start, tuple(retire), wake)
 
