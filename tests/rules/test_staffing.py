@@ -73,6 +73,11 @@ def test_a_stale_worker_goes_before_an_idle_one() -> None:
     )
 
 
+def test_a_worker_is_let_go_once() -> None:
+    members = (member(1, stale=True, idle_since=0.0), member(2, load=1), member(3, load=1))
+    assert planned(*members, size=ELASTIC, calls=2).retire == (1,)
+
+
 @pytest.mark.parametrize("idle_since", [102.30431124189643, 13.052589981354945, 2.745634441325695])
 def test_at_the_time_for_which_it_asked_the_plan_does_something(idle_since: float) -> None:
     # For these numbers (idle_since + IDLE) - idle_since is less than IDLE.
@@ -85,19 +90,12 @@ def test_at_the_time_for_which_it_asked_the_plan_does_something(idle_since: floa
 # Recycling.
 
 
-def recycled(
-    *, served: int = 0, max_calls: int = 0, memory: int = 0, max_memory: int = 0, age: float = 0.0, max_age: float = 0.0,
-    jitter: float = 0.0,
-) -> str | None:  # fmt: skip
-    return due(
-        served=served,
-        max_calls=max_calls,
-        memory=memory,
-        max_memory=max_memory,
-        age=age,
-        max_age=max_age,
-        jitter=jitter,
-    )
+def recycled(**figures: float) -> str | None:
+    """Tell whether a worker is due: all that is not given is off, or nought."""
+    jitter, age, max_age = (figures.pop(name, 0.0) for name in ("jitter", "age", "max_age"))
+    counts = {name: int(figures.pop(name, 0)) for name in ("served", "max_calls", "memory", "max_memory")}
+    assert not figures
+    return due(**counts, age=age, max_age=max_age, jitter=jitter)
 
 
 def test_nothing_is_recycled_where_nothing_is_configured() -> None:
@@ -168,7 +166,7 @@ def test_any_plan_keeps_its_bounds(
 
 @dataclass
 class Pool:
-    """Workers that do as the plan says; a later test's daemon in a few lines."""
+    """The carrying out of plans, in a few lines."""
 
     size: Size
     members: list[Member]
