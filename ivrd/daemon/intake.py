@@ -50,10 +50,11 @@ class Intake:
                     reason = f"user {uid} may not hand calls over; add it to allow_users in ivrd's configuration"
                     self._refuse(connection, "denied", Status.DENIED, reason, pid=pid, uid=uid)
                     return
+                data, fds = b"", list[int]()
                 with trio.move_on_after(HELLO_DEADLINE):
                     data, fds = await sockets.receive(connection, wire.MAX_HELLO + 1, wire.HELLO_DESCRIPTORS)
-                    if data:  # a health check connects and closes: no matter
-                        await self._hear(connection, data, fds)
+                if data:  # a health check connects and closes: no matter
+                    await self._hear(connection, data, fds)
             except WireError as error:
                 self._refuse(connection, "malformed", Status.ERROR, str(error))
             except OSError:

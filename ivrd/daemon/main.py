@@ -24,10 +24,11 @@ import trio
 from ivrd.config import Config, check_descriptors
 from ivrd.errors import ServeError
 from ivrd.observe import exporter
+from ivrd.observe.exporter import Health
 from ivrd.observe.metrics import Metrics
-from ivrd.rules.life import OrderedOut
+from ivrd.rules.life import OrderedOut, State
 
-from . import sockets
+from . import report, sockets
 from .control import Control
 from .intake import Intake
 from .lock import Lock
@@ -38,6 +39,8 @@ from .switchboard import Switchboard
 __all__ = ["Daemon", "raise_descriptor_limit"]
 
 log = structlog.get_logger("ivrd.daemon")
+
+_OWNED = (State.RUNNING, State.ENDED)  # a worker has the call, or nobody needs to
 
 LEAVE_PATIENCE = 3.0  # seconds for calls between two owners to find the second one, before a daemon leaves
 
@@ -111,32 +114,15 @@ class Daemon:
             shims = stack.enter_context(sockets.listen(server.socket, 0o666))
             workers = stack.enter_context(sockets.listen(server.worker_socket, 0o600))
             operators = stack.enter_context(sockets.listen(server.control_socket, 0o600))
-            metrics = Metrics(self._snapshot)
+            metrics = Metrics(lambda: report.snapshot(self.board))
             async with trio.open_nursery() as service:
-                if server.metrics_address is not None:
-                    await service.start(self._export, metrics, server.metrics_address)
-                async with trio.open_nursery() as staff, trio.open_nursery() as floor:
-                    self.board = Switchboard(
-                        self._config, lock, metrics, floor=floor, staff=staff, log_format=self._log_format
-                    )
-                    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-                    self.reloader = Reloader(self.board, self._read, limit)
-                    control = Control(self.board, self.reloader, self.stop, service)
-                    service.start_soon(sockets.accept_for_ever, operators, control.take)
-                    async with trio.open_nursery() as doors:
-                        doors.start_soon(self._open, doors, shims, workers)
-                        await self._going.wait()
-                        if self._leaving:
-                            await self._leave()
-                        else:
-                            await self._drain()
-                        doors.cancel_scope.cancel()
-                    if self._leaving:
-                        floor.cancel_scope.cancel()
-                        staff.cancel_scope.cancel()
-                    else:
-                        await self._dismiss_workers()
-                        staff.cancel_scope.cancel()
+                try:
+                    if server.metrics_address is not None:
+                        await service.start(exporter.serve, server.metrics_address, metrics, self._health)
+                except ServeError as error:
+                    self._failure = str(error)
+                else:
+                    await self._work(lock, metrics, service, shims, workers, operators)
                 service.cancel_scope.cancel()
             if not self._leaving:
                 for path in (server.socket, server.worker_socket, server.control_socket):
@@ -145,12 +131,39 @@ class Daemon:
             raise ServeError(self._failure)
         log.info("stopped", left_to_the_next=self._leaving)
 
+    async def _work(
+        self,
+        lock: Lock,
+        metrics: Metrics,
+        service: trio.Nursery,
+        shims: socket.socket,
+        workers: socket.socket,
+        operators: socket.socket,
+    ) -> None:
+        async with trio.open_nursery() as staff, trio.open_nursery() as floor:
+            self.board = Switchboard(self._config, lock, metrics, floor=floor, staff=staff, log_format=self._log_format)
+            _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+            self.reloader = Reloader(self.board, self._read, limit)
+            control = Control(self.board, self.reloader, self.stop, service)
+            service.start_soon(sockets.accept_for_ever, operators, control.take)
+            async with trio.open_nursery() as doors:
+                doors.start_soon(self._open, doors, shims, workers)
+                await self._going.wait()
+                await (self._leave() if self._leaving else self._drain())
+                doors.cancel_scope.cancel()
+            if self._leaving:
+                floor.cancel_scope.cancel()
+            else:
+                await self._dismiss_workers()
+            staff.cancel_scope.cancel()
+
     async def _open(self, doors: trio.Nursery, shims: socket.socket, workers: socket.socket) -> None:
         board = self.board
         for name, app in self._config.apps.items():
             board.add_pool(name, app, open=True)
         registrar = Registrar(board)
-        await doors.start(sockets.accept_for_ever, workers, registrar.take)
+        # Workers are heard to the end: one that is told to stop must have heard it.
+        await board.staff.start(sockets.accept_for_ever, workers, registrar.take)
         await registrar.reunion()
         # Calls that came while there was no daemon wait in the backlog.
         await doors.start(sockets.accept_for_ever, shims, Intake(board).take)
@@ -190,11 +203,14 @@ class Daemon:
         scope.cancel()
 
     async def _leave(self) -> None:
-        """Wait for calls that are between two owners: no more come in, and those that are there find their worker."""
+        """Wait for calls that are between two owners: no more come in, and those that are there find their worker.
+
+        Shims that knocked meanwhile stand in the backlog; as it is closed unheard, they try again with the next daemon.
+        """
         board = self.board
         board.lock.leave()
         with trio.move_on_after(LEAVE_PATIENCE):
-            while any(call.life.guarded for call in board.calls.values()):  # noqa: ASYNC110 - once in a daemon's life
+            while any(call.life.state not in _OWNED for call in board.calls.values()):  # noqa: ASYNC110 - but once
                 await trio.sleep(0.005)
         for pool in board.pools.values():
             for worker in pool.workers.values():
@@ -210,11 +226,7 @@ class Daemon:
         for pool in pools:
             await pool.deserted()
 
-    async def _export(
-        self,
-        metrics: Metrics,
-        address: tuple[str, int],
-        *,
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        await exporter.serve(address, metrics, self._health, task_status=task_status)
+    def _health(self) -> Health:
+        if not self.ready.is_set():
+            return Health(problem="starting")
+        return report.health(self.board)

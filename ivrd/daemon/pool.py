@@ -75,6 +75,13 @@ class Pool:
         """Tells whether a worker that comes from another daemon runs what this one would start."""
         return _digest(self.app)
 
+    @property
+    def problem(self) -> str:
+        """Why it cannot take calls now; "" when it can."""
+        if any(worker.state == "ready" for worker in self.workers.values()):
+            return ""
+        return self.failure or "no worker is ready yet"
+
     # What calls ask of it.
 
     def policy(self, fallback: Fallback, close_timeout: float) -> Policy:
@@ -167,9 +174,10 @@ class Pool:
         seat = self.desk.seats.get(worker.key)
         if seat is not None and seat.open:
             seat.open = False
-            worker.when_writable(lambda: self._reopen(worker))
+            worker.when_writable(lambda: self.open_seat(worker))
 
-    def _reopen(self, worker: Worker) -> None:
+    def open_seat(self, worker: Worker) -> None:
+        """Give a worker calls again."""
         seat = self.desk.seats.get(worker.key)
         if seat is not None and worker.state == "ready":
             seat.open = True

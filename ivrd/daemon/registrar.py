@@ -71,6 +71,9 @@ class Registrar:
             log.warning("registration_refused", reason=str(error))
             connection.close()
             return
+        except BaseException:
+            connection.close()
+            raise
         worker.attach(connection)
         self._expected.discard(pid)
         if not self._expected:

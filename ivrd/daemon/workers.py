@@ -85,8 +85,10 @@ class Worker:
         self._pidfd = -1
         self._sock: socket.socket | None = None
         self._attached = trio.Event()
+        self._stopped = trio.Event()
         self._reason = ""
         self._nursery: trio.Nursery | None = None
+        self._untold: set[str] = set()  # calls that it held on its last connection and has not named on this one
 
     def holds(self, call: Call) -> bool:
         """Whether this worker has not yet reported the end of that call."""
@@ -129,6 +131,7 @@ class Worker:
         try:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self._listen)
+                self._nursery.start_soon(self._see_it_stop)
                 task_status.started()
                 await trio.lowlevel.wait_readable(self._pidfd)
                 self._hear_out()
@@ -191,6 +194,7 @@ class Worker:
         """Take its connection; a second one takes the place of the first."""
         self._hang_up_link()
         self._sock = sock
+        self._untold = set(self.calls)
         self._attached.set()
         self._post(wire.Welcome())
         # What it was told while it had no connection.
@@ -205,9 +209,9 @@ class Worker:
         Returns:
             Whether it is on its way; if not, the worker takes no calls until it has read what it was sent before.
         """
-        if self._sock is None:
-            return False
         try:
+            if self._sock is None:
+                raise ConnectionError("it has no connection")
             descriptors.send(self._sock, wire.encode(message), call.stdio.fds)
         except OSError:
             self._pool.close_seat(self)
@@ -234,10 +238,10 @@ class Worker:
 
     def stop(self) -> None:
         """Let it go now; the ladder sees to it that it does."""
-        if self.state != "stopping" and self._nursery is not None:
+        if self.state != "stopping":
             self.state = "stopping"
             self._post(wire.Stop())
-            self._nursery.start_soon(self._see_it_stop)
+            self._stopped.set()
 
     def leave(self) -> None:
         """Tell it that the next daemon will come for it."""
@@ -255,9 +259,11 @@ class Worker:
     async def _wait_writable(self, sock: socket.socket, then: Callable[[], None]) -> None:
         with contextlib.suppress(trio.ClosedResourceError, OSError):
             await trio.lowlevel.wait_writable(sock)
+        if self._sock is sock:
             then()
 
     async def _see_it_stop(self) -> None:
+        await self._stopped.wait()
         await trio.sleep(STOP_DEADLINE)
         await self.ladder("stuck")
 
@@ -276,6 +282,7 @@ class Worker:
             self._sock.close()
             self._sock = None
             self._attached = trio.Event()
+            self._pool.close_seat(self)
 
     # What it says.
 
@@ -320,6 +327,14 @@ class Worker:
                 return True
             self._hear(data, fds)
 
+    def _forget_lost_calls(self) -> None:
+        """After a registration: what it had before and has not told of, it lost with its connection."""
+        for call_id in self._untold:
+            if (call := self.calls.pop(call_id, None)) is not None:
+                self._pool.release(call_id, self)
+                call.orphaned(f"worker {self.key} (pid {self.pid}) lost it with its connection")
+        self._untold.clear()
+
     def _hear_out(self) -> None:
         """Read what a dead worker still said."""
         while self._sock is not None:
@@ -358,13 +373,17 @@ class Worker:
                 self.rss, self.lag, self.stuck = message.rss, message.lag, message.stuck
                 self._pool.heard(self, message)
             case wire.Ready():
-                self.ready_at = trio.current_time()
+                self._forget_lost_calls()
                 if self.state == "starting":
+                    self.ready_at = trio.current_time()
                     self.state = "ready"
                     self._pool.ready(self)
+                else:
+                    self._pool.open_seat(self)
             case wire.Failed():
                 self.failure = message.error
             case wire.Held():
+                self._untold.difference_update(held.id for held in message.calls)
                 self._pool.take_held(self, message, fds)
                 return
             case wire.Register():
