@@ -8,6 +8,7 @@ any more.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -48,6 +49,8 @@ __all__ = ["Call"]
 EARLY_LIMIT = 32_768  # bytes
 # The shim waits a little longer than we do, so that it is we who say what happened.
 SHIM_MARGIN = 3.0  # seconds
+# It hears that its call waits once it has waited for so long, well within the shortest sensible --timeout.
+QUEUED_AFTER = 0.05  # seconds
 MARKER = "IVRD_MARK"
 
 
@@ -100,6 +103,7 @@ class Call:
         self._unsent: deque[bytes] = deque()
         self._nursery: trio.Nursery | None = None
         self._timer = trio.CancelScope()
+        self._queued_due = float("inf")  # when the shim is to be told that its call waits
         self._reader: trio.CancelScope | None = None
         self._reading = trio.Lock()
         self._released = trio.Event()
@@ -129,7 +133,7 @@ class Call:
                     with trio.CancelScope(deadline=self._deadline()) as self._timer:
                         await trio.sleep_forever()
                     if self._timer.cancelled_caught:
-                        self.tell(Expired())
+                        self._on_time()
                 self._nursery.cancel_scope.cancel()
         finally:
             self._pool.leave(self)
@@ -183,7 +187,24 @@ class Call:
         return self.life.state is State.ENDED
 
     def _deadline(self) -> float:
-        return float("inf") if self.life.deadline is None else self.life.deadline
+        return min(float("inf") if self.life.deadline is None else self.life.deadline, self._queued_due)
+
+    def _on_time(self) -> None:
+        if self._queued_due <= trio.current_time():
+            self._say_queued()
+        else:
+            self.tell(Expired())
+
+    def _say_queued(self) -> None:
+        """Tell the shim that it will have to wait, unless it was told already or need not wait any more."""
+        if self._queued_due == float("inf") or self._shim is None:
+            return
+        self._queued_due = float("inf")
+        wait = self.life.policy.queue_timeout + SHIM_MARGIN
+        try:
+            self._shim.send(wire.queued(int(wait * 1000)), socket.MSG_NOSIGNAL)
+        except OSError:
+            self.tell(ShimGone())
 
     # Actions.
 
@@ -210,8 +231,9 @@ class Call:
     def _answer_shim(self, tell: Tell) -> None:
         match tell.kind:
             case "queued":
-                wait = self.life.policy.queue_timeout + SHIM_MARGIN
-                answer = wire.queued(int(wait * 1000))
+                # Most calls are started within the millisecond: the shim need not be woken for the news that they wait.
+                self._queued_due = trio.current_time() + QUEUED_AFTER
+                return
             case "started":
                 answer = wire.STARTED
             case "ended":
@@ -221,15 +243,9 @@ class Call:
                 answer = wire.refused(tell.status, tell.way, tell.reason)
         if self._shim is None:
             return
-        try:
+        with contextlib.suppress(OSError):  # it fell back meanwhile, or was killed: Asterisk will tell
             self._shim.send(answer, socket.MSG_NOSIGNAL)
-        except OSError:
-            # Once the call is started or refused nothing more is wanted of it; what it did meanwhile, Asterisk will
-            # tell.
-            if tell.kind == "queued":
-                self.tell(ShimGone())
-        if tell.kind != "queued":
-            self._dismiss_shim()
+        self._dismiss_shim()
 
     def _shim_is_gone(self) -> bool:
         if self._shim is None:
@@ -242,6 +258,7 @@ class Call:
             return True
 
     def _dismiss_shim(self) -> None:
+        self._queued_due = float("inf")
         if self._shim is not None:
             self._shim.close()
             self._shim = None
@@ -316,6 +333,9 @@ class Call:
 
     async def _read(self, scope: trio.CancelScope) -> None:
         # The lock is for a reader that was stopped in this very tick and has not yet let go of the descriptor.
+        if scope.cancel_called:
+            return  # a worker was free
+        self._say_queued()
         with scope:
             async with self._reading:
                 while True:

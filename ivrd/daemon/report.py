@@ -11,12 +11,14 @@ from collections import Counter
 import trio
 
 from ivrd import __version__
+from ivrd.observe.exporter import Health
+from ivrd.observe.gauges import AppFigures, Snapshot
 from ivrd.wire import control as wire
 
 from .pool import Pool
 from .switchboard import Switchboard
 
-__all__ = ["call_rows", "status"]
+__all__ = ["call_rows", "health", "snapshot", "status"]
 
 
 def call_rows(board: Switchboard, app: str = "") -> list[wire.CallRow]:
@@ -47,9 +49,36 @@ def status(board: Switchboard) -> wire.StatusAnswer:
         draining=board.draining,
         max_calls=board.config.server.max_calls,
         calls=dict(Counter(call.life.state.value for call in board.calls.values())),
-        results={result: count for result, count in board.results.items()},
+        results=dict(board.results.items()),
         apps=tuple(_app(pool) for pool in board.pools.values()),
     )
+
+
+def snapshot(board: Switchboard) -> Snapshot:
+    """The gauges of this moment."""
+    now = trio.current_time()
+    calls: dict[str, Counter[str]] = {}
+    for call in board.calls.values():
+        calls.setdefault(call.pool.name, Counter())[call.life.state.value] += 1
+    return Snapshot(
+        apps={
+            name: AppFigures(
+                calls=calls.get(name, {}),
+                queue=pool.desk.waiting,
+                workers=Counter(worker.state for worker in pool.workers.values()),
+                backoff=max(0.0, pool.backoff.until - now),
+                rss=sum(worker.rss for worker in pool.workers.values()),
+            )
+            for name, pool in board.pools.items()
+            if pool.open or pool.workers
+        }
+    )
+
+
+def health(board: Switchboard) -> Health:
+    """Whether each app takes calls."""
+    apps = {name: pool.problem for name, pool in board.pools.items() if pool.open}
+    return Health(apps=apps, problem="draining" if board.draining else "")
 
 
 def _app(pool: Pool) -> wire.AppStatus:
