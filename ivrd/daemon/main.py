@@ -35,6 +35,7 @@ from .lock import Lock
 from .registrar import Registrar
 from .reload import Reloader, ReloadError
 from .switchboard import Switchboard
+from .systemd import Manager, inherit
 
 __all__ = ["Daemon", "raise_descriptor_limit"]
 
@@ -43,6 +44,7 @@ log = structlog.get_logger("ivrd.daemon")
 _OWNED = (State.RUNNING, State.ENDED)  # a worker has the call, or nobody needs to
 
 LEAVE_PATIENCE = 3.0  # seconds for calls between two owners to find the second one, before a daemon leaves
+DISMISSAL = 15.0  # seconds for the workers to go, their last resort and some air included
 
 
 def raise_descriptor_limit(config: Config) -> str | None:
@@ -73,6 +75,7 @@ class Daemon:
         self._read = read
         self._log_format: Literal["console", "json"] = log_format
         self._going = trio.Event()  # set when it stops or leaves
+        self._manager = Manager.from_environment(os.environ)
         self._hurry = trio.Event()  # set when a stop is to wait no longer
         self._leaving = False
         self._failure = ""
@@ -111,22 +114,26 @@ class Daemon:
         server = self._config.server
         with ExitStack() as stack:
             lock = stack.enter_context(Lock(server.socket))
-            shims = stack.enter_context(sockets.listen(server.socket, 0o666))
+            given = inherit(os.environ, server.socket)
+            shims = stack.enter_context(given.shim or sockets.listen(server.socket, 0o666))
             workers = stack.enter_context(sockets.listen(server.worker_socket, 0o600))
             operators = stack.enter_context(sockets.listen(server.control_socket, 0o600))
             metrics = Metrics(lambda: report.snapshot(self.board))
             async with trio.open_nursery() as service:
                 try:
-                    if server.metrics_address is not None:
-                        await service.start(exporter.serve, server.metrics_address, metrics, self._health)
+                    where = given.metrics or server.metrics_address
+                    if where is not None:
+                        await service.start(exporter.serve, where, metrics, self._health)
                 except ServeError as error:
                     self._failure = str(error)
                 else:
                     await self._work(lock, metrics, service, shims, workers, operators)
                 service.cancel_scope.cancel()
             if not self._leaving:
-                for path in (server.socket, server.worker_socket, server.control_socket):
+                for path in (server.worker_socket, server.control_socket):
                     sockets.unlink(path)
+                if given.shim is None:  # what systemd opened is there for the next daemon
+                    sockets.unlink(server.socket)
         if self._failure:
             raise ServeError(self._failure)
         log.info("stopped", left_to_the_next=self._leaving)
@@ -143,15 +150,18 @@ class Daemon:
         async with trio.open_nursery() as staff, trio.open_nursery() as floor:
             self.board = Switchboard(self._config, lock, metrics, floor=floor, staff=staff, log_format=self._log_format)
             _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-            self.reloader = Reloader(self.board, self._read, limit)
+            self.reloader = Reloader(self.board, self._read, limit, self._manager.reloading)
             control = Control(self.board, self.reloader, self.stop, service)
             service.start_soon(sockets.accept_for_ever, operators, control.take)
             async with trio.open_nursery() as doors:
                 doors.start_soon(self._open, doors, shims, workers)
+                doors.start_soon(self._manager.attend, lambda: report.line(self.board), self._config.server.socket)
                 await self._going.wait()
-                await (self._leave() if self._leaving else self._drain())
+                if not self._leaving:
+                    await self._drain()
                 doors.cancel_scope.cancel()
             if self._leaving:
+                await self._leave()
                 floor.cancel_scope.cancel()
             else:
                 await self._dismiss_workers()
@@ -180,6 +190,7 @@ class Daemon:
             self.stop()
             return
         self.ready.set()
+        await self._manager.ready()
         log.info("ready", apps=len(self._config.apps), socket=self._config.server.socket, pid=os.getpid())
 
     async def _drain(self) -> None:
@@ -188,6 +199,7 @@ class Daemon:
         board.draining = True
         timeout = self.board.config.server.drain_timeout
         log.info("draining", calls=len(board.calls), seconds=timeout)
+        await self._manager.stopping(timeout + board.config.server.close_timeout + DISMISSAL)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_hurry, nursery.cancel_scope)
             with trio.move_on_after(timeout):
@@ -208,6 +220,7 @@ class Daemon:
         Shims that knocked meanwhile stand in the backlog; as it is closed unheard, they try again with the next daemon.
         """
         board = self.board
+        await self._manager.stopping(LEAVE_PATIENCE + DISMISSAL)
         board.lock.leave()
         with trio.move_on_after(LEAVE_PATIENCE):
             while any(call.life.state not in _OWNED for call in board.calls.values()):  # noqa: ASYNC110 - but once

@@ -8,6 +8,7 @@ counted.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 import msgspec
 import structlog
@@ -50,12 +51,20 @@ class Reloader:
         board: where the pools are.
         read: reads the configuration; raises `ConfigError`.
         limit: the number of files that may be open.
+        announce: surrounds each reload, for systemd to see.
     """
 
-    def __init__(self, board: Switchboard, read: Callable[[], Config], limit: int) -> None:
+    def __init__(
+        self,
+        board: Switchboard,
+        read: Callable[[], Config],
+        limit: int,
+        announce: Callable[[], AbstractAsyncContextManager[None]],
+    ) -> None:
         self._board = board
         self._read = read
         self._limit = limit
+        self._announce = announce
         self._one = trio.Lock()
 
     async def reload(self) -> Outcome:
@@ -67,7 +76,7 @@ class Reloader:
         Raises:
             ReloadError: nothing has changed.
         """
-        async with self._one:
+        async with self._one, self._announce():
             try:
                 outcome = await self._reload()
             except ReloadError as error:

@@ -18,7 +18,7 @@ from ivrd.wire import control as wire
 from .pool import Pool
 from .switchboard import Switchboard
 
-__all__ = ["call_rows", "health", "snapshot", "status"]
+__all__ = ["call_rows", "health", "line", "snapshot", "status"]
 
 
 def call_rows(board: Switchboard, app: str = "") -> list[wire.CallRow]:
@@ -51,6 +51,18 @@ def status(board: Switchboard) -> wire.StatusAnswer:
         calls=dict(Counter(call.life.state.value for call in board.calls.values())),
         results=dict(board.results.items()),
         apps=tuple(_app(pool) for pool in board.pools.values()),
+    )
+
+
+def line(board: Switchboard) -> str:
+    """How it is going, in a line for `systemctl status`."""
+    calls = Counter(call.life.state.value for call in board.calls.values())
+    states = ", ".join(f"{count} {state}" for state, count in sorted(calls.items()))
+    workers = sum(len(pool.workers) for pool in board.pools.values())
+    troubled = "; ".join(f"{name}: {problem}" for name, problem in health(board).apps.items() if problem)
+    return (
+        f"{'draining: ' * board.draining}{len(board.calls)} calls{f' ({states})' if states else ''}, "
+        f"{workers} workers, {board.results.total()} calls ended{f'; {troubled}' if troubled else ''}"
     )
 
 
