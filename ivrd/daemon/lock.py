@@ -3,7 +3,7 @@
 The rule that holds here: who holds the lock on `SOCKET.lock` owns the sockets beside it, for life. The book in that
 file is true whenever a worker could register: a worker is written down before it is started and crossed out after its
 death, so that the next daemon knows which of the processes that knock are workers, and for whom it may wait. A clean
-stop leaves it empty.
+stop removes it, which is safe because who has locked a file looks whether it is still the one of that name.
 """
 
 from __future__ import annotations
@@ -42,6 +42,26 @@ class Lock:
         Raises:
             ServeError: another daemon serves this socket, or the file cannot be opened.
         """
+        while not self._take():
+            pass  # who held it was just leaving, and took the file along
+        words = os.pread(self._fd, 65_536, 0).split()
+        self.upgrade = _UPGRADE in words
+        pids = (int(word) for word in words if word.isdigit() and len(word) < 10)
+        self.orphans = frozenset(pid for pid in pids if _lives(pid))
+        self._pids = set(self.orphans)
+        self._write()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the lock; the file goes too when no worker is in the book."""
+        if not self._pids:
+            with suppress(OSError):
+                os.unlink(self.path)
+        os.close(self._fd)
+        self._fd = -1
+
+    def _take(self) -> bool:
+        """Open and lock the file; false when it is not the one of that name any more."""
         try:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
@@ -62,18 +82,13 @@ class Lock:
                 f"socket {socket_path} is served already by another ivrd: "
                 "stop that one, or give this one sockets of its own"
             ) from None
-        words = os.pread(self._fd, 65_536, 0).split()
-        self.upgrade = _UPGRADE in words
-        pids = (int(word) for word in words if word.isdigit() and len(word) < 10)
-        self.orphans = frozenset(pid for pid in pids if _lives(pid))
-        self._pids = set(self.orphans)
-        self._write()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Let go of the lock; the file stays, for to remove it would let two daemons lock two files of one name."""
-        os.close(self._fd)
-        self._fd = -1
+        try:
+            current = os.path.samestat(os.fstat(self._fd), os.stat(self.path))
+        except FileNotFoundError:
+            current = False
+        if not current:
+            os.close(self._fd)
+        return current
 
     def add(self, pid: int) -> None:
         """Write a worker down."""
