@@ -56,7 +56,7 @@ class Metrics:
         )
         self._exits = words("ivrd_worker_exits_total", "Workers that have ended.", "reason", series.EXIT_REASONS)
         self._rejected = words(
-            "ivrd_handoffs_rejected_total", "Hand-overs that did not become a call.", "reason", REJECT_REASONS
+            "ivrd_handoffs_rejected_total", "Hand-overs that did not become a call.", "reason", series.REJECT_REASONS
         )
         self._reloads = words(
             "ivrd_config_reloads_total", "Reloads of the configuration.", "result", ("completed", "failed")
