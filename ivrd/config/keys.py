@@ -161,6 +161,10 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
             extra={"unit": "calls"},
         ),
     ] = 0
+    shrink_after: Annotated[
+        _Seconds,
+        Meta(description="How long a worker of an elastic pool has had no call when it is let go as one too many."),
+    ] = 30.0
     concurrency: Annotated[
         int,
         Meta(ge=1, le=100_000, description="Calls that one worker holds at once.", extra={"unit": "calls per worker"}),

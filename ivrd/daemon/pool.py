@@ -251,7 +251,7 @@ class Pool:
     def _size(self) -> Size:
         if not self.open:
             return Size(0, 0, 0, 1)
-        return Size(self.app.pool_min, self.app.pool_max, self.app.spare_slots, self.app.concurrency)
+        return _size(self.app)
 
     def _members(self) -> list[Member]:
         return [
@@ -322,8 +322,7 @@ class Pool:
             None when all of it is ready, else why it is not; then call `abandon`.
         """
         self.failure = ""
-        size = Size(app.pool_min, app.pool_max, app.spare_slots, app.concurrency)
-        for _ in range(staffing.wanted(size, self._calls())):
+        for _ in range(staffing.wanted(_size(app), self._calls())):
             worker = self._hire(app, self.generation + 1)
             if worker is None:
                 return self.failure
@@ -369,6 +368,10 @@ class Pool:
         for worker in list(self.workers.values()):
             self._retire(worker)
         self._look.set()
+
+
+def _size(app: App) -> Size:
+    return Size(app.pool_min, app.pool_max, app.spare_slots, app.concurrency, app.shrink_after)
 
 
 def _digest(app: App) -> str:

@@ -14,7 +14,7 @@ from typing import Literal
 
 __all__ = ["Member", "Plan", "Size", "due", "plan", "wanted"]
 
-IDLE = 30.0  # seconds for which a worker had nothing to do before an elastic pool lets it go
+IDLE = 30.0  # seconds; the default of `shrink_after`
 
 WorkerState = Literal["starting", "ready", "retiring", "stopping"]
 
@@ -28,12 +28,14 @@ class Size:
         most: workers that take calls at any time.
         spare: places kept free.
         places: calls that one worker holds.
+        shrink_after: seconds for which a worker had nothing to do before it is one too many.
     """
 
     least: int
     most: int
     spare: int
     places: int
+    shrink_after: float = IDLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,8 @@ def plan(members: Sequence[Member], size: Size, *, calls: int, now: float, not_b
             break
         if member.stale or member.idle_since is None:
             continue
-        due_at = member.idle_since + IDLE
-        # The very sum at which we wake: a difference may be rounded to just below IDLE, and we would wake for ever.
+        due_at = member.idle_since + size.shrink_after
+        # The very sum at which we wake: a difference may be rounded to just below it, and we would wake for ever.
         if now >= due_at:
             retire.append(member.key)
             surplus -= 1

@@ -30,7 +30,10 @@ def test_the_example_holds_exactly_the_defaults_and_every_key() -> None:
 
 def test_the_example_with_its_commented_keys_parses(tmp_path: Path) -> None:
     text = re.sub(
-        r"^# (lifespan|path|min_workers|max_workers|spare_slots) =", r"\1 =", EXAMPLE.read_text(), flags=re.MULTILINE
+        r"^# (lifespan|path|min_workers|max_workers|spare_slots|shrink_after) =",
+        r"\1 =",
+        EXAMPLE.read_text(),
+        flags=re.MULTILINE,
     )
     text = text.replace('"/srv/ivr"', f'"{tmp_path}"').replace("\nworkers = 2\n", "\n")
     menu = parse(text, "x.toml").apps["menu"]
@@ -70,9 +73,9 @@ def test_the_keys_that_a_file_sets_are_known() -> None:
 
 def test_a_pool_is_fixed_or_elastic() -> None:
     assert (app("").pool_min, app("").pool_max) == (2, 2)
-    fixed, elastic = app("workers = 3"), app("min_workers = 1\nmax_workers = 4\nspare_slots = 50")
+    fixed, elastic = app("workers = 3"), app("min_workers = 1\nmax_workers = 4\nspare_slots = 50\nshrink_after = 9")
     assert (fixed.pool_min, fixed.pool_max) == (3, 3)
-    assert (elastic.pool_min, elastic.pool_max, elastic.spare_slots) == (1, 4, 50)
+    assert (elastic.pool_min, elastic.pool_max, elastic.spare_slots, elastic.shrink_after) == (1, 4, 50, 9)
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,12 @@ def test_an_idle_worker_goes_after_a_while_and_a_busy_one_does_not() -> None:
     assert planned(busy, member(2, load=1), size=ELASTIC, calls=2, now=1e6) == Plan(0, (), None)
 
 
+def test_how_long_is_a_while_can_be_said() -> None:
+    hasty = replace(ELASTIC, shrink_after=2.0)
+    assert planned(member(1, load=1), member(2, idle_since=99.0), size=hasty, calls=1) == Plan(0, (), 101.0)
+    assert planned(member(1, load=1), member(2, idle_since=98.0), size=hasty, calls=1) == Plan(0, (2,), None)
+
+
 def test_a_stale_worker_goes_before_an_idle_one() -> None:
     assert planned(member(1, idle_since=0.0), member(2, stale=True, load=9), size=ELASTIC, calls=1) == Plan(
         0, (2,), None
