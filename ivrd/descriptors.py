@@ -14,6 +14,7 @@ import fcntl
 import os
 import socket
 import stat
+import struct
 from collections.abc import Iterable, Sequence
 
 from ivrd.errors import WireError
@@ -24,7 +25,7 @@ __all__ = ["READ_SIZE", "Stdio", "close_all", "peer_credentials", "receive", "se
 READ_SIZE = 65_536
 
 _INT = array.array("i").itemsize
-_CREDENTIALS = 3 * _INT
+_CREDENTIALS = struct.Struct("iII")  # `struct ucred`: pid, uid, gid; the ids are unsigned
 
 
 def close_all(fds: Iterable[int]) -> None:
@@ -47,7 +48,8 @@ def receive(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int]
 
     Raises:
         BlockingIOError: nothing is there.
-        WireError: the message or its descriptors were cut, or there were too many; all were closed.
+        WireError: the message or its descriptors were cut, or there were too many, or they came without a
+            message; all were closed.
         OSError: as `recvmsg`.
     """
     data, ancillary, flags, _ = sock.recvmsg(size, socket.CMSG_SPACE(most * _INT), socket.MSG_CMSG_CLOEXEC)
@@ -57,6 +59,10 @@ def receive(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int]
             numbers = array.array("i")
             numbers.frombytes(payload[: len(payload) - len(payload) % _INT])
             fds.extend(numbers)
+    if flags & socket.MSG_CTRUNC and len(fds) < most:
+        # There was room for more, so it is our table of open files that had none.
+        close_all(fds)
+        raise WireError("a message's descriptors did not fit our limit on open files: raise it, or lower max_calls")
     # CMSG_SPACE rounds up, so that one more than asked for may have fitted: count.
     if flags & socket.MSG_CTRUNC or len(fds) > most:
         close_all(fds)
@@ -64,6 +70,10 @@ def receive(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int]
     if flags & socket.MSG_TRUNC:
         close_all(fds)
         raise WireError(f"a message of more than {size} bytes came; it was dropped")
+    if fds and not data:
+        # It would look like EOF, at which nobody expects descriptors.
+        close_all(fds)
+        raise WireError(f"{len(fds)} descriptors came without a message; all of them were closed")
     return data, fds
 
 
@@ -87,7 +97,7 @@ def send(sock: socket.socket, data: bytes, fds: Sequence[int] = ()) -> None:
 
 def peer_credentials(sock: socket.socket) -> tuple[int, int, int]:
     """Return pid, uid and gid of who connected the other end of a Unix socket, as the kernel saw them then."""
-    pid, uid, gid = array.array("i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS))
+    pid, uid, gid = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
     return pid, uid, gid
 
 
@@ -166,6 +176,8 @@ class Stdio:
         if not self.closed:
             self.closed = True
             close_all(self.fds)
+            # Their numbers are soon another call's: who still uses them meets EBADF, not that call.
+            self.stdin = self.stdout = self.stderr = -1
 
 
 def _check(fd: int, name: str, direction: int) -> None:
