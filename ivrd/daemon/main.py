@@ -190,7 +190,7 @@ class Daemon:
             self.stop()
             return
         self.ready.set()
-        await self._manager.ready()
+        await self._manager.ready(report.line(board))
         log.info("ready", apps=len(self._config.apps), socket=self._config.server.socket, pid=os.getpid())
 
     async def _drain(self) -> None:

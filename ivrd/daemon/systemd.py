@@ -55,9 +55,9 @@ class Manager:
         ours = pid in ("", str(os.getpid()))
         return cls(address, int(interval) / 1e6 if address and ours and interval.isdecimal() else 0.0)
 
-    async def ready(self) -> None:
-        """Calls are taken."""
-        await self._tell("READY=1")
+    async def ready(self, status: str) -> None:
+        """Calls are taken; the figures so far as one line."""
+        await self._tell("READY=1", f"STATUS={_one_line(status)}")
 
     async def stopping(self, seconds: float) -> None:
         """No more calls are taken; it may take so many seconds until the end, whatever `TimeoutStopSec=` says."""
@@ -92,7 +92,7 @@ class Manager:
     async def _show(self, status: Callable[[], str]) -> None:
         shown = ""
         while True:
-            line = " ".join(status().split())
+            line = _one_line(status())
             if line != shown:
                 await self._tell(f"STATUS={line}")
                 shown = line
@@ -131,6 +131,10 @@ class Manager:
         except (OSError, trio.TooSlowError) as error:
             reason = "it does not read" if isinstance(error, trio.TooSlowError) else error.strerror
             log.warning("systemd_unreachable", address=self._address, message=lines[0], reason=reason)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())  # a line break would begin another assignment
 
 
 async def knock(path: str) -> bool:
