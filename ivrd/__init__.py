@@ -24,7 +24,8 @@ if TYPE_CHECKING:
         Variables,
     )
     from ivrd.errors import CallEnded, InvalidValue, IvrdError, NotAnswered, PromptNotFound
-    from ivrd.worker.call import Call, Events
+    from ivrd.worker.call import Call
+    from ivrd.worker.controls import Events
     from ivrd.worker.playback import Played
     from ivrd.worker.sync import SyncCall, SyncEvents
 
@@ -70,7 +71,8 @@ _HOMES = {
         "Variables",
     ),
     "ivrd.errors": ("CallEnded", "InvalidValue", "IvrdError", "NotAnswered", "PromptNotFound"),
-    "ivrd.worker.call": ("Call", "Events"),
+    "ivrd.worker.call": ("Call",),
+    "ivrd.worker.controls": ("Events",),
     "ivrd.worker.playback": ("Played",),
     "ivrd.worker.sync": ("SyncCall", "SyncEvents"),
 }

@@ -6,9 +6,12 @@ command is one write of one whole line, and all commands of a call leave in the 
 
 from __future__ import annotations
 
+import sys
 from collections import deque
-from collections.abc import Callable
-from typing import Final, NamedTuple, ParamSpec, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import Final, Literal, NamedTuple, ParamSpec, TypeVar
 from weakref import WeakSet
 
 import anyio
@@ -84,6 +87,8 @@ class Channel:
         over: why the app may send nothing any more, "" while it may.
         broken: a write failed because Asterisk is gone.
         setup_failure: what the last `T` failed with.
+        counted: goes up whenever the tally changes.
+        pressed: how many keys came, so that each one has a number.
     """
 
     def __init__(self, transport: Transport, notify: Callable[[], None]) -> None:
@@ -97,6 +102,7 @@ class Channel:
         self._transport = transport
         self._notify = notify
         self._writers: TaskGroup | None = None
+        self._context = copy_context()
         self._backlog: deque[bytes] = deque()
         self._posted = self._written = 0
         self._requests: deque[Request] = deque()
@@ -107,6 +113,9 @@ class Channel:
         self._key_at: float | None = None
         self._first_command: float | None = None
         self._refused: dict[str, int] = {}
+        self.counted = 0
+        self.pressed = 0
+        self._secret_keys: list[range] = []
         self._responses: list[float] = []
 
     # From Asterisk
@@ -114,6 +123,7 @@ class Channel:
     def receive(self, data: bytes) -> None:
         """Take what was read from Asterisk."""
         self.active = anyio.current_time()
+        self.counted += 1
         for event in self.connection.receive(data):
             match event:
                 case eivr.Key():
@@ -155,6 +165,7 @@ class Channel:
         self._trailing = _Trailing(keys, anyio.current_time() + _TRAILING_S)
 
     def _press(self, key: str) -> bool:
+        self.pressed += 1
         trailing, self._trailing = self._trailing, _Trailing("", 0.0)
         if key in trailing.keys and self.active < trailing.until:
             return False
@@ -178,6 +189,7 @@ class Channel:
     def run_writers_in(self, tasks: TaskGroup) -> None:
         """Say where a task may be started that waits until Asterisk takes commands again."""
         self._writers = tasks
+        self._context = copy_context()
 
     def make(self, command: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Make a command, with a function of `eivr` for one, and count it if it is refused."""
@@ -257,6 +269,7 @@ class Channel:
     def _send(self, line: bytes) -> None:
         line = self.connection.send(line)
         self.active = anyio.current_time()
+        self.counted += 1
         self._posted += 1
         if self._backlog:
             self._backlog.append(line)
@@ -266,7 +279,8 @@ class Channel:
         except BlockingIOError:
             assert self._writers is not None
             self._backlog.append(line)
-            self._writers.start_soon(self._write_backlog)
+            # Not in the context of the handler, whose tasks end with it.
+            self._context.run(self._writers.start_soon, self._write_backlog)
         except OSError:
             self._lose()
         else:
@@ -335,6 +349,29 @@ class Channel:
         if digits:
             self._secrets.add(digits)
 
+    @contextmanager
+    def taking_secret(self) -> Iterator[None]:
+        """For as long as a secret is asked for: all keys taken meanwhile, also those pressed before, are secret."""
+        self._secret_keys.append(range(self._taken, sys.maxsize))
+        try:
+            yield
+        finally:
+            self._secret_keys[-1] = range(self._secret_keys[-1].start, self._taken)
+
+    def key_fate(self, number: int) -> Literal["secret", "public", "untaken"]:
+        """Say whether a key may be shown: secret ones may not, and none may before it is known what it was for.
+
+        Args:
+            number: which of the keys that came, counted from 0.
+        """
+        if any(number in keys for keys in self._secret_keys):
+            return "secret"
+        return "public" if number < self._taken or self._queues else "untaken"
+
+    @property
+    def _taken(self) -> int:
+        return self.pressed - len(self.keys)
+
     def masked(self, text: str) -> str:
         """Give the text with all secret digits replaced by asterisks."""
         for secret in sorted(self._secrets, key=len, reverse=True):
@@ -342,6 +379,7 @@ class Channel:
         return text
 
     def _count_refusal(self, reason: str) -> None:
+        self.counted += 1
         self._refused[reason] = self._refused.get(reason, 0) + 1
 
     def tally(self) -> Tally:

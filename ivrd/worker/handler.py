@@ -6,7 +6,6 @@ running can be found by its call.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import math
 from collections.abc import Awaitable, Callable
@@ -17,6 +16,8 @@ from weakref import WeakSet
 import anyio
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ivrd.worker.call import Call
     from ivrd.worker.sync import SyncCall
 

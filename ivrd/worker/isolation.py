@@ -8,6 +8,7 @@ every task has a nursery, so that such errors come out in the handler.)
 from __future__ import annotations
 
 import asyncio
+import selectors
 from collections.abc import Coroutine, Generator
 from typing import Any, TypeVar
 
@@ -25,10 +26,11 @@ class IsolatingLoop(asyncio.SelectorEventLoop):
 
     Args:
         log: where loose ends are told.
+        selector: waits for I/O; the system's best when not given.
     """
 
-    def __init__(self, log: ErrorLog) -> None:
-        super().__init__()
+    def __init__(self, log: ErrorLog, selector: selectors.BaseSelector | None = None) -> None:
+        super().__init__(selector)
         self._log = log
         self.set_task_factory(_create_task)
         self.set_exception_handler(self._tell)

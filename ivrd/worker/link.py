@@ -154,11 +154,14 @@ class Link:
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
     def _connect(self) -> socket.socket | None:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        # Not there, not listening, a full backlog, no descriptor free: each passes by itself.
+        try:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        except OSError:
+            return None
         try:
             connection.connect(self._path)
         except OSError:
-            # Not there, not listening, or a full backlog: each passes by itself.
             connection.close()
             return None
         return connection

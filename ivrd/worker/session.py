@@ -87,6 +87,7 @@ class Session:
         self._read_all = anyio.Event()
         self._handled = anyio.Event()
         self._told = Tally()
+        self._counted_at = 0
         call = Call(
             self._channel,
             self,
@@ -152,6 +153,19 @@ class Session:
         """Whether the handler still runs; once `run` has returned, that it was given up."""
         return not self._runner.finished
 
+    @property
+    def handled(self) -> bool:
+        """Whether the handler's task is over, as the event loop knows it."""
+        return self._handled.is_set()
+
+    def key_fate(self, number: int) -> Literal["secret", "public", "untaken"]:
+        """Say whether a key may be shown; see `Channel.key_fate`."""
+        return self._channel.key_fate(number)
+
+    def masked(self, text: str) -> str:
+        """Give the text with all secret digits of this call replaced by asterisks."""
+        return self._channel.masked(text)
+
     def held(self) -> HeldCall:
         """Describe the call to the next daemon."""
         start = self._start
@@ -167,6 +181,9 @@ class Session:
 
     def count(self) -> Tally:
         """Give what was counted since the last time this was asked."""
+        if self._counted_at == self._channel.counted:
+            return Tally()  # most calls, most of the time: nothing was read or written
+        self._counted_at = self._channel.counted
         now = self._channel.tally()
         part, self._told = tally.difference(now, self._told), now
         return part

@@ -22,8 +22,8 @@ except ValueError:
 """
 
 
-def logged(format: str, level: str) -> str:
-    script = SCRIPT.format(format=format, level=level)
+def logged(kind: str, level: str) -> str:
+    script = SCRIPT.format(format=kind, level=level)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == ""
     return done.stderr
@@ -44,9 +44,9 @@ def test_json_is_one_object_a_line_with_the_event_and_all_fields() -> None:
     assert error["exception"].endswith("ValueError: bad")
 
 
-@pytest.mark.parametrize("format", ["console", "json"])
-def test_a_traceback_shows_no_values_of_local_variables(format: str) -> None:
-    text = logged(format, "info")
+@pytest.mark.parametrize("kind", ["console", "json"])
+def test_a_traceback_shows_no_values_of_local_variables(kind: str) -> None:
+    text = logged(kind, "info")
     assert "ValueError: bad" in text
     assert "in handler" in text
     assert text.count("4711") == 0
