@@ -190,9 +190,11 @@ class Call:
         return min(float("inf") if self.life.deadline is None else self.life.deadline, self._queued_due)
 
     def _on_time(self) -> None:
-        if self._queued_due <= trio.current_time():
+        # In the very tick in which the time was up something may have moved it.
+        now = trio.current_time()
+        if self._queued_due <= now:
             self._say_queued()
-        else:
+        if self.life.deadline is not None and self.life.deadline <= now:
             self.tell(Expired())
 
     def _say_queued(self) -> None:
