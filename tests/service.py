@@ -65,6 +65,7 @@ class Service:
         directory: holds sockets, configuration, log and `apps`; `bind={directory: "/run/ivrd"}` shows it to Asterisk.
         config_file: the configuration's file; write to it and `ctl("reload")`.
         apps: the directory of `files`.
+        env: the environment of daemon and workers.
         socket: where shims find the daemon.
         shim: the program that hands calls over, installed beside `ivrd`.
     """
@@ -83,7 +84,7 @@ class Service:
         self.socket = self.directory / "ivrd.sock"
         self.shim = BIN / "ivrd-shim"
         self._log_file = self.directory / "log"
-        self._env = {**os.environ, **(env or {}), "IVRD_TEST_SERVICE": str(self.directory)}
+        self.env = {**os.environ, **(env or {}), "IVRD_TEST_SERVICE": str(self.directory)}
         self._server = server
         self._process: subprocess.Popen[bytes] | None = None
         self.apps.mkdir()
@@ -144,7 +145,7 @@ class Service:
         with open(self._log_file, "ab") as log:
             self._process = subprocess.Popen(
                 [*IVRD, "serve", "--config", str(self.config_file)],
-                env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         process = self._process
 
@@ -210,7 +211,7 @@ class Service:
         """Run `ivrd ARGS… --config FILE` and return how that went."""
         return subprocess.run(
             [*IVRD, args[0], "--config", str(self.config_file), *args[1:]],
-            env=self._env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False,
+            env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
 
     def status(self) -> dict[str, Any]:
@@ -237,6 +238,10 @@ class Service:
     def log(self) -> str:
         """All that the daemon and its workers have written so far."""
         return self._log_file.read_text(errors="replace")
+
+    def clear_log(self) -> None:
+        """Forget what was logged, between tests that share a daemon; its processes go on at the new end of the file."""
+        os.truncate(self._log_file, 0)
 
     def lines(self, event: str) -> list[dict[str, Any]]:
         """The log's lines of one event, such as `call.ended`, as their fields."""

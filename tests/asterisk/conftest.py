@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +26,13 @@ class StartAsterisk(Protocol):
 @pytest.fixture
 def start_asterisk() -> Iterator[StartAsterisk]:
     """Starts real Asterisks ("22", "16"), about half a second each, and stops them all after the test."""
+    with starter() as start:
+        yield start
+
+
+@contextmanager
+def starter() -> Iterator[StartAsterisk]:
+    """What `start_asterisk` gives, for fixtures that live longer than a test."""
     with ExitStack() as running:
 
         def start(

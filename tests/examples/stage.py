@@ -1,0 +1,47 @@
+"""The example apps and the dialplan of `deploy/asterisk`, set up as a newcomer would: by the files that are shipped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.service import Service
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+DIALPLAN = (ROOT / "deploy/asterisk/extensions.conf").read_text()
+#: Calls with a caller's number, which a Local channel has not; a caller who wants a message recorded, then somebody to
+#: talk to, then out; and whom `RECEPTION_AGENT` may name.
+CALLS = """
+[calls]
+exten => _b.,1,Set(CALLERID(num)=100)
+ same => n,Goto(ivr-${EXTEN:5},s,1)
+exten => talker,1,Answer()
+ same => n,Wait(0.5)
+ same => n,SendDTMF(5)
+ same => n,Wait(1)
+ same => n,Playback(hello-world)
+ same => n,SendDTMF(#)
+ same => n,Wait(1.5)
+ same => n,SendDTMF(0)
+ same => n,Wait(2)
+ same => n,SendDTMF(#)
+ same => n,Wait(10)
+exten => agent,1,Answer()
+ same => n,Log(NOTICE,agent: hello)
+ same => n,Wait(1)
+exten => away,1,Wait(0.2)
+ same => n,Busy(1)
+"""
+
+
+def example_apps() -> str:
+    """The `[apps.…]` tables of examples/ivrd.toml, for a service whose files are elsewhere."""
+    _, first, rest = (EXAMPLES / "ivrd.toml").read_text().partition("[apps.")
+    return (first + rest).replace('path = "."', f"path = {json.dumps(str(EXAMPLES))}")
+
+
+def bound(ivrd: Service) -> Mapping[Path, str]:
+    """What an Asterisk must see of a service: the shim and the directory of its socket, where they are by default."""
+    return {ivrd.shim: "/usr/bin/ivrd-shim", ivrd.directory: "/run/ivrd"}
