@@ -57,17 +57,13 @@ async def worker_deaths(report: Report, *, deaths: int = 1000, calls: int = 500,
             live += await rig.live(calls - len(live))
             report.step()
         deafs = [call for call in live if not await hears_echo(call, "5")]
-        await rig.until(lambda: _books_are(rig, calls), "the books' agreement", 5)
+        await rig.until(lambda: rig.books_are(calls), "the books' agreement", 5)
     report.at_most("median from KILL or SEGV to H", middle(quick) * 1000, 100, "ms")
     report.at_most("slowest from KILL or SEGV to H", max(quick) * 1000, 1000, "ms")
     report.at_most("slowest from STOP to H", max(slow, default=0.0), STUCK_S, "s")
     report.none("calls that ended otherwise", wrong)
     report.none("survivors that do not answer", deafs)
     report.tell("calls that lost their worker", str(len(quick) + len(slow)))
-
-
-async def _books_are(rig: Rig, count: int) -> bool:
-    return (await rig.status()).calls == ({"running": count} if count else {})
 
 
 async def second_lives(report: Report, *, rounds: int = 60, calls: int = 50, workers: int = 4) -> None:
@@ -102,7 +98,7 @@ async def second_lives(report: Report, *, rounds: int = 60, calls: int = 50, wor
                 call.hangup()
             await all_ended(live)
             report.step()
-        await rig.until(lambda: _books_are(rig, 0), "the books' agreement", 10)
+        await rig.until(lambda: rig.books_are(0), "the books' agreement", 10)
     report.none("second lives that were not as they should be", wrong)
     report.tell("calls that came back", str(back))
 

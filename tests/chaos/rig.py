@@ -84,6 +84,16 @@ class Rig:
         """The same of one app."""
         return next(app for app in (await self.status()).apps if app.name == name)
 
+    async def holds(self, app: str, count: int) -> bool:
+        """Whether the workers of an app hold so many calls."""
+        return sum(worker.calls for worker in (await self.app(app)).workers) == count
+
+    async def books_are(self, count: int) -> bool:
+        """Whether so many calls run, in the daemon's books and in the workers', and nothing else is there."""
+        status = await self.status()
+        held = sum(worker.calls for app in status.apps for worker in app.workers)
+        return held == count and status.calls == ({"running": count} if count else {})
+
     async def calls(self) -> list[control.CallRow]:
         """What `ivrd calls` shows."""
         return [
