@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -102,6 +103,8 @@ class Call:
         self._connection = eivr.Connection()
         self._unsent: deque[bytes] = deque()
         self._nursery: trio.Nursery | None = None
+        # What is to be started with the nursery: most calls are with their worker before their task has its first turn.
+        self._jobs: list[Callable[[], Awaitable[None]]] = []
         self._timer = trio.CancelScope()
         self._queued_due = float("inf")  # when the shim is to be told that its call waits
         self._reader: trio.CancelScope | None = None
@@ -182,6 +185,12 @@ class Call:
         """The worker is dead."""
         self._released.set()
         self.tell(WorkerDied(reason))
+
+    def _start(self, job: Callable[[], Awaitable[None]]) -> None:
+        if self._nursery is None:
+            self._jobs.append(job)
+        else:
+            self._nursery.start_soon(job)
 
     def _is_over(self) -> bool:
         return self.life.state is State.ENDED
@@ -298,11 +307,10 @@ class Call:
         self._start_reading()
 
     def _write(self, *lines: bytes) -> None:
-        assert self._nursery is not None
         flushing = bool(self._unsent)
         self._unsent.extend(lines)
         if not flushing and not self._flush():
-            self._nursery.start_soon(self._flush_when_writable)
+            self._start(self._flush_when_writable)
 
     def _flush(self) -> bool:
         """Write as much as the pipe takes; true when nothing is left or nobody reads any more."""
@@ -323,10 +331,9 @@ class Call:
     # Reading: ours while the call waits, while it is reset and once we have ended it; the worker's in between.
 
     def _start_reading(self) -> None:
-        assert self._nursery is not None
         if self._reader is None:
             self._reader = trio.CancelScope()
-            self._nursery.start_soon(self._read, self._reader)
+            self._start(partial(self._read, self._reader))
 
     def _stop_reading(self) -> None:
         if self._reader is not None:

@@ -40,50 +40,72 @@ class Intake:
 
     def take(self, connection: socket.socket) -> None:
         """Take a connection; it is ours to close from now on."""
-        self._board.floor.start_soon(self._greet, connection)
+        try:
+            pid, uid, _ = descriptors.peer_credentials(connection)
+            if uid not in self._board.allowed:
+                reason = f"user {uid} may not hand calls over; add it to allow_users in ivrd's configuration"
+                raise _Refusal("denied", Status.DENIED, reason, pid=pid, uid=uid)
+            message = descriptors.receive(connection, wire.MAX_HELLO + 1, wire.HELLO_DESCRIPTORS)
+        except BlockingIOError:
+            self._board.floor.start_soon(self._await_hello, connection)
+        except (_Refusal, WireError, OSError) as error:
+            self._dismiss(connection, error)
+        else:
+            self._greet(connection, *message)
 
-    async def _greet(self, connection: socket.socket) -> None:
-        with connection:
-            try:
-                pid, uid, _ = descriptors.peer_credentials(connection)
-                if uid not in self._board.allowed:
-                    reason = f"user {uid} may not hand calls over; add it to allow_users in ivrd's configuration"
-                    self._refuse(connection, "denied", Status.DENIED, reason, pid=pid, uid=uid)
-                    return
-                data, fds = b"", list[int]()
-                with trio.move_on_after(HELLO_DEADLINE):
-                    data, fds = await sockets.receive(connection, wire.MAX_HELLO + 1, wire.HELLO_DESCRIPTORS)
-                if data:  # a health check connects and closes: no matter
-                    await self._hear(connection, data, fds)
-            except WireError as error:
-                self._refuse(connection, "malformed", Status.ERROR, str(error))
-            except OSError:
-                pass  # the shim is gone; it falls back by itself
+    async def _await_hello(self, connection: socket.socket) -> None:
+        try:
+            with trio.fail_after(HELLO_DEADLINE):
+                message = await sockets.receive(connection, wire.MAX_HELLO + 1, wire.HELLO_DESCRIPTORS)
+        except (WireError, OSError, trio.TooSlowError) as error:
+            self._dismiss(connection, error)
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            self._greet(connection, *message)
 
-    async def _hear(self, connection: socket.socket, data: bytes, fds: list[int]) -> None:
-        """Make a call of a hello, and see it through; the connection stays open for as long."""
+    def _greet(self, connection: socket.socket, data: bytes, fds: list[int]) -> None:
+        """Make a call of a hello; the connection is the call's then."""
         board = self._board
         try:
+            if not data:  # a health check connects and closes: no matter
+                raise ConnectionResetError
             hello = wire.parse_hello(data)
-        except WireError:
-            descriptors.close_all(fds)
-            raise
-        stdio = Stdio.adopt(fds)
-        pool = board.pool(hello.app)
-        if board.draining or pool is None:
-            stdio.close()
+            pool = board.pool(hello.app)
             if board.draining:
-                self._refuse(connection, "draining", Status.DRAINING, "ivrd is stopping")
-            else:
+                raise _Refusal("draining", Status.DRAINING, "ivrd is stopping")
+            if pool is None:
                 known = ", ".join(name for name, pool in board.pools.items() if pool.open)
                 reason = f"ivrd has no app {hello.app[:64]!r}; it has {known}"
-                self._refuse(connection, "unknown_app", Status.UNKNOWN_APP, reason)
-            return
-        await board.see_through(pool, hello, stdio, connection, "pipe")
+                raise _Refusal("unknown_app", Status.UNKNOWN_APP, reason)
+            fds, taken = [], fds  # `adopt` closes them where it refuses them
+            stdio = Stdio.adopt(taken)
+        except (_Refusal, WireError, OSError) as error:
+            descriptors.close_all(fds)
+            self._dismiss(connection, error)
+        else:
+            board.admit(pool, hello, stdio, connection, "pipe")
 
-    def _refuse(self, connection: socket.socket, kind: str, status: Status, reason: str, **more: object) -> None:
+    def _dismiss(self, connection: socket.socket, error: Exception) -> None:
         """Turn a shim away that brought no call which we could take; it does its own fallback."""
-        self._board.metrics.handoff_rejected(kind)
-        log.warning("handoff_rejected", kind=kind, status=status.value, reason=reason, **more)
-        with contextlib.suppress(OSError):
-            connection.send(wire.refused(status, "-", reason), socket.MSG_NOSIGNAL)
+        with connection:
+            if isinstance(error, WireError):
+                error = _Refusal("malformed", Status.ERROR, str(error))
+            if not isinstance(error, _Refusal):
+                return  # it is gone, or never said a word
+            self._board.metrics.handoff_rejected(error.kind)
+            reason = str(error)
+            log.warning("handoff_rejected", kind=error.kind, status=error.status.value, reason=reason, **error.more)
+            with contextlib.suppress(OSError):
+                connection.send(wire.refused(error.status, "-", reason), socket.MSG_NOSIGNAL)
+
+
+class _Refusal(Exception):
+    """Why a shim is turned away, for the metrics, for `IVRD_STATUS` and for a person."""
+
+    def __init__(self, kind: str, status: Status, reason: str, **more: object) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.status = status
+        self.more = more

@@ -11,7 +11,6 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import structlog
@@ -108,8 +107,8 @@ class Switchboard:
         pool = self.pools.get(app)
         return pool if pool is not None and pool.open else None
 
-    async def see_through(self, pool: Pool, hello: Hello, stdio: Stdio, shim: socket.socket, transport: str) -> None:
-        """Admit a call and stay with it to its end.
+    def admit(self, pool: Pool, hello: Hello, stdio: Stdio, shim: socket.socket, transport: str) -> None:
+        """Admit a call, hand it to a worker at once if one is free, and see it through in a task of its own.
 
         Args:
             pool: its app's pool.
@@ -122,7 +121,14 @@ class Switchboard:
         life = Life(pool.policy(hello.fallback, self.config.server.close_timeout), trio.current_time())
         args = tuple(arg.encode("utf-8", "surrogateescape") for arg in hello.args)
         call = Call(call_id, pool, stdio, life, args=args, started=time.time(), transport=transport, shim=shim)
-        await self._run(call, lambda: self._welcome(pool, call_id))
+        self._take_in(call)
+        call.tell(self._welcome(pool, call_id))
+        pool.kick()
+
+    def _take_in(self, call: Call) -> None:
+        # In the books at once: it may end before its task has begun.
+        self.calls[call.id] = call
+        self.floor.start_soon(self._run, call)
 
     def _welcome(self, pool: Pool, call_id: str) -> Fact:
         # The call itself is in the books already.
@@ -143,13 +149,11 @@ class Switchboard:
         )
         call.worker = worker
         worker.take_held(call)
-        self.calls[call.id] = call  # at once: it may end before its task has begun
-        self.floor.start_soon(self._run, call, None)
+        self._take_in(call)
 
-    async def _run(self, call: Call, first: Callable[[], Fact] | None) -> None:
-        self.calls[call.id] = call
+    async def _run(self, call: Call) -> None:
         try:
-            await call.run(first)
+            await call.run()
         finally:
             del self.calls[call.id]
             if not self.calls:
