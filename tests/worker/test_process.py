@@ -195,9 +195,8 @@ async def test_a_dropped_call_is_closed_without_a_word(backend: Backend) -> None
 
 def test_a_person_who_starts_a_worker_is_told_what_to_do() -> None:
     environment = {key: value for key, value in os.environ.items() if key != "IVRD_WORKER"}
-    done = subprocess.run(
-        [sys.executable, "-m", "ivrd.worker"], env=environment, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", "ivrd.worker"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("ivrd.worker is started by `ivrd serve`")
 

@@ -181,3 +181,12 @@ async def by_name(call: Call) -> None:
     handler = globals()[call.args[0]]
     call.args = call.args[1:]
     await handler(call)
+
+
+async def quick(call: Call) -> None:
+    """Returns at once."""
+
+
+async def busy(call: Call) -> None:
+    """Asterisk is busy for two seconds with what this asks for, and closes only then."""
+    await call.send_dtmf("WW")
