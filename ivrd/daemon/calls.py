@@ -121,17 +121,12 @@ class Call:
         """Seconds since admission."""
         return trio.current_time() - self._born
 
-    async def run(self, first: Callable[[], Fact] | None) -> None:
-        """See the call through to its end; returns when nothing is held any more.
-
-        Args:
-            first: asked for the fact that its life begins with; None for a call that runs already.
-        """
+    async def run(self) -> None:
+        """See the call through to its end; returns when nothing is held any more."""
         try:
             async with trio.open_nursery() as self._nursery:
-                if first is not None:
-                    self.tell(first())
-                    self._pool.kick()
+                for job in self._jobs:
+                    self._nursery.start_soon(job)
                 while not self._is_over():
                     with trio.CancelScope(deadline=self._deadline()) as self._timer:
                         await trio.sleep_forever()
@@ -149,14 +144,14 @@ class Call:
 
     def tell(self, fact: Fact) -> None:
         """Take note of something that happened, and do at once what follows from it."""
-        if self._nursery is None or self._is_over():
+        if self._is_over():
             return
         for action in self.life.step(fact, trio.current_time()):
             self._do(action)
-        if self._is_over():
-            self._nursery.cancel_scope.cancel()
-        else:
+        if not self._is_over():
             self._timer.deadline = self._deadline()
+        elif self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
 
     def assign(self, worker: Worker) -> None:
         """Take the place that the routing found; it is given back when it is of no use any more."""
