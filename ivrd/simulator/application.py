@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal
 
 from . import arguments
-from .generator import Generator
+from .generator import TICK, Generator
 from .records import Ending, Log, Outcome, SentDtmf, Trace
 from .sounds import Sounds
 
@@ -35,12 +35,15 @@ class Application:
     __slots__ = (
         "_arguments",
         "_autoclear",
+        "_busy_from",
         "_busy_until",
         "_epoch",
         "_generator",
         "_leaving",
+        "_notices_at",
         "_options",
         "_outbox",
+        "_sleeps",
         "_sounds",
         "_time",
         "_trace",
@@ -87,7 +90,12 @@ class Application:
         self._autoclear = False
         self._outbox: list[bytes] = []  # events that the thread still has to write
         self._leaving: Ending | None = None  # the loop is left as soon as they are written
-        self._busy_until: float | None = None  # the thread sleeps in a D
+        self._busy_until: float | None = None  # the thread sleeps in a D, since `_busy_from`
+        self._busy_from = now
+        self._sleeps: list[arguments.Sleep] = []
+        # A sleep notices the hangup by reading the channel, which only a queued frame or the generator's timer makes it
+        # do; both are gone after that, and the next D takes its time.
+        self._notices_at: float | None = now if hung_up else None
         self._time = now
         self._epoch = epoch
         self._trace = trace
@@ -108,6 +116,8 @@ class Application:
         self._generator.start(self._time)
         if self.hung_up:
             self._generator.stop(self._time)
+            if self._notices_at is None:
+                self._notices_at = self._time + TICK
 
     def _say(
         self, level: Literal["ERROR", "WARNING", "NOTICE", "SIMULATOR"], text: str, now: float | None = None
@@ -180,12 +190,21 @@ class Application:
         self._send("P", self._arguments)
 
     def _send_dtmf(self, data: str) -> None:
-        digits, busy, illegal = arguments.sending_dtmf(data)
+        digits, self._sleeps, illegal = arguments.sending_dtmf(data)
         for character in illegal:
             self._say("WARNING", f"Illegal DTMF character '{character}' in string. (0-9*#aAbBcCdD allowed)")
-        if not self.hung_up:  # otherwise the first sleep ends at once and nothing is sent
+        if not self.hung_up:
             self.sent_dtmf.append(SentDtmf(self._time, digits))
-            self._busy_until = self._time + busy
+        self._busy_from = self._time
+        self._busy_until = self._time + sum(sleep.seconds for sleep in self._sleeps)
+        self._notice_hangup()
+
+    def _notice_hangup(self) -> None:
+        """The hangup cuts the D short that is under way."""
+        if self._busy_until is not None and self._notices_at is not None and self._notices_at < self._busy_until:
+            after = max(0.0, self._notices_at - self._busy_from)
+            self._busy_until = self._busy_from + arguments.sending_ends(self._sleeps, after)
+            self._notices_at = None
 
     def _answer(self, _data: str) -> None:
         if not self.answered:

@@ -9,8 +9,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-__all__ = ["BLANKS", "assignments", "command", "parameters", "sending_dtmf", "text", "variable_values"]
+__all__ = [
+    "BLANKS",
+    "Sleep",
+    "assignments",
+    "command",
+    "parameters",
+    "sending_dtmf",
+    "sending_ends",
+    "text",
+    "variable_values",
+]
 
 PARAMETERS_LIMIT = 99
 """Bytes of the reply to `P`: a string buffer of 100 on the stack, which cannot grow."""
@@ -65,33 +76,60 @@ def assignments(data: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def sending_dtmf(data: str) -> tuple[str, float, str]:
-    """What `D` sends and how long the channel thread is busy with it.
+class Sleep(NamedTuple):
+    """One of the sleeps that sending digits is made of."""
+
+    seconds: float
+    tone: bool
+    """Whether a digit sounds meanwhile, and not a pause goes on."""
+
+
+def sending_dtmf(data: str) -> tuple[str, list[Sleep], str]:
+    """What `D` sends and what the channel thread sleeps through for it.
 
     Args:
         data: `digits[,interval[,duration]]`, in milliseconds unless a unit follows.
 
     Returns:
-        The keys that are sent, the seconds it takes (`inf` for a negative duration), the characters that are no keys.
+        The keys that are sent, the sleeps (a tone of `inf` seconds for a negative duration), the characters that are
+        no keys.
     """
     digits, interval, duration = [*data.split(",", 2), "", ""][:3]
     pause = _milliseconds(interval)
     pause = 250 if pause <= 0 else pause
     hold = _milliseconds(duration)
     hold = math.inf if hold < 0 else max(100, hold)
-    busy: float = 100  # a quiet time comes first
+    sleeps = [Sleep(0.1, tone=False)]  # a quiet time comes first
     sent, illegal = "", ""
     for character in digits:
         if character in "wW":
-            busy += 500 if character == "w" else 1000
+            sleeps.append(Sleep(0.5 if character == "w" else 1.0, tone=False))
         elif character in "0123456789*#abcdABCD":
             sent += character
-            busy += hold + pause
+            sleeps += [Sleep(hold / 1000, tone=True), Sleep(pause / 1000, tone=False)]
         elif character in "fF":  # a flash, no tone
-            busy += pause
+            sleeps.append(Sleep(pause / 1000, tone=False))
         else:
             illegal += character
-    return sent, busy / 1000, illegal
+    return sent, sleeps, illegal
+
+
+def sending_ends(sleeps: Sequence[Sleep], hangup: float) -> float:
+    """When `D` is over, seconds after its start, if the hangup is noticed `hangup` seconds after it.
+
+    The sleep that notices is cut short. A pause then ends it all, but nobody looks at how a tone's sleep ended: the
+    remaining digits are sent to nobody, at full length, for the hangup is noticed only once.
+    """
+    end = 0.0
+    noticed = False
+    for sleep in sleeps:
+        if noticed or hangup >= end + sleep.seconds:
+            end += sleep.seconds
+        elif sleep.tone:
+            end, noticed = hangup, True
+        else:
+            return hangup
+    return end
 
 
 def _milliseconds(value: str) -> float:

@@ -125,7 +125,8 @@ class Channel(Application):
         polling = not self._held()
         self.hung_up = True
         self._generator.stop(now)  # frames are only played by ast_read, which is not called any more
-        self._busy_until = None  # ends the sleep of a D at once
+        self._notices_at = now
+        self._notice_hangup()
         if polling:
             self._flush_finished()  # the hangup wakes the poll, and F goes out before the flag is looked at
         self._live(now)
@@ -233,7 +234,9 @@ class Channel(Application):
     def _thaw(self, now: float) -> None:
         """The thread was blocked until now: the ticks of that time are lost, and a `D` only begins."""
         if self._busy_until is not None:
-            self._busy_until += max(0.0, now - self._time)
+            late = max(0.0, now - self._time)
+            self._busy_from += late
+            self._busy_until += late
         self._generator.skip(now)
         self._time = max(self._time, now)
 

@@ -185,7 +185,7 @@ class Generator:
             sound = self._sounds.find(name)
             if sound is None or sound.seconds is None:
                 # It leaves the playlist with no event at all: an app that waits for its F waits for ever.
-                self._warn(now, f"File '{name}' could not be opened")
+                self._warn(now, f"File '{name}' could not be opened: No such file or directory")  # whatever the cause
                 if self._silent:
                     return False
                 self.playlist.pop(0)

@@ -207,10 +207,46 @@ def test_keys_pressed_while_dtmf_is_sent_are_lost() -> None:
     assert any("key 5 was lost" in text for text in line.logged)
 
 
-def test_a_hangup_ends_the_sending_at_once() -> None:
+def test_a_hangup_ends_the_tone_that_sounds() -> None:
     line = Line().write("D,1,1,-1", "P,1").wait(60)
     assert line.take() == []
-    assert line.hangup().take() == [("H", None)]
+    assert line.hangup().take() == [], "the pause behind the tone is not cut short"
+    assert line.wait(0.001).take() == [("H", None)]
+
+
+@pytest.mark.parametrize(
+    ("hangup", "end"),
+    [
+        (0.05, 0.05),  # in the quiet time
+        (0.15, 0.15 + 0.25 + 0.35),  # in the first tone: only that is cut
+        (0.3, 0.3),  # in the pause behind it
+        (0.5, 0.5 + 0.25),  # in the last tone
+        (0.7, 0.7),  # in the last pause
+    ],
+)
+def test_a_hangup_cuts_one_sleep_and_only_a_pause_ends_it_all(hangup: float, end: float) -> None:
+    line = Line("i").write("D,12", "P,1").wait(hangup).hangup()
+    if end > hangup:
+        assert line.take() == []
+        line.wait(end - hangup - 0.001)
+        assert line.take() == []
+        line.wait(0.002)
+    assert line.take() == [("I", "HANGUP"), ("P", "/bin/app,one")]
+    assert line.write("D,1", "P,2").wait(0.449).take() == [], "the hangup was noticed, so this one takes its time"
+    assert line.wait(0.002).take() == [("P", "/bin/app,one")]
+
+
+def test_the_first_sending_after_a_hangup_ends_at_once() -> None:
+    line = Line("i").hangup().write("D,1", "P,1", "D,1", "P,2")
+    assert line.take() == [("I", "HANGUP"), ("P", "/bin/app,one")]
+    assert line.wait(0.451).take() == [("P", "/bin/app,one")]
+
+
+def test_a_generator_started_after_the_hangup_ends_one_more() -> None:
+    line = Line("ni").hangup().write("D,1", "T,x", "D,1", "P,1")
+    line.wait(0.019)
+    assert line.take() == [("I", "HANGUP")]
+    assert line.wait(0.002).take() == [("P", "/bin/app,one")]
 
 
 def test_sending_dtmf_begins_when_the_event_before_it_is_written() -> None:

@@ -121,7 +121,7 @@ def test_a_prompt_that_cannot_be_opened_vanishes_without_an_event() -> None:
     line = Line().write("A,locked", "A,bye").wait(1.1)
     assert line.take() == [("F", "bye")]
     assert [heard.prompt for heard in line.channel.heard] == ["bye"]
-    assert "File 'locked' could not be opened" in line.logged
+    assert "File 'locked' could not be opened: No such file or directory" in line.logged
 
 
 def test_without_silence_files_all_audio_ends_at_the_first_pause() -> None:

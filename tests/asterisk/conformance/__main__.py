@@ -1,0 +1,123 @@
+"""`make conformance`: all scenarios on Asterisk 22 and 16, then many random ones on 22; a table; what failed is kept.
+
+The rule that holds here: a random scenario that fails twice is made short and written to `scenarios/found.txt`, where
+`make test` finds it from then on. The exit status is 1 when anything failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ivrd.simulator.sounds import DirectorySounds
+from tests.asterisk.conformance.compare import MAX_MS, MEDIAN_MS
+from tests.asterisk.conformance.real import Real
+from tests.asterisk.conformance.scenario import SCENARIOS, Scenario, load, scenario_text
+from tests.asterisk.conformance.sequences import draw
+from tests.asterisk.conformance.simulated import run_simulated
+from tests.asterisk.conformance.stage import Stage, open_stage
+from tests.asterisk.conformance.trial import Trial, shortest, try_scenarios
+from tests.asterisk.rig import Asterisk, RigUnavailable
+
+_BATCH = 50
+_FOUND = SCENARIOS / "found.txt"
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Progress]:
+    columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        yield progress
+
+
+def _start(running: ExitStack, stage: Stage, version: str) -> Real:
+    real = Real(stage, version)
+    real.use(running.enter_context(Asterisk(version, bind=real.bind)))
+    return real
+
+
+def _try_written(stage: Stage, reals: Iterable[Real], progress: Progress) -> list[tuple[str, int, Trial]]:
+    named = stage.put(load())
+    simulated = run_simulated(stage, named)
+    trials = []
+    for real in reals:
+        task = progress.add_task(f"scenarios on Asterisk {real.version}", total=len(named))
+        trial = try_scenarios(stage, real, named, simulated, partial(progress.advance, task))
+        trials.append(("written", len(named), trial))
+    return trials
+
+
+def _try_random(stage: Stage, real: Real, count: int, number: int, progress: Progress) -> Trial:
+    drawing = progress.add_task("drawing random scenarios", total=None)
+    scenarios = draw(count, number, DirectorySounds(stage.sounds))
+    progress.remove_task(drawing)
+    task = progress.add_task(f"random on Asterisk {real.version}", total=count)
+    whole = Trial(real.version)
+    for start in range(0, count, _BATCH):
+        named = stage.put(scenarios[start : start + _BATCH])
+        whole.add(try_scenarios(stage, real, named, done=partial(progress.advance, task)))
+    return whole
+
+
+def _keep(stage: Stage, real: Real, failures: list[tuple[Scenario, str]], console: Console) -> None:
+    """Make failing random scenarios short and add them to the file."""
+    for scenario, _ in failures:
+        found = shortest(stage, real, scenario)
+        if found is None:
+            console.print(f"{scenario.name} did not fail again; it is not kept")
+            continue
+        with _FOUND.open("a", encoding="utf-8") as file:
+            file.write("\n" + scenario_text(replace(found, name=f"{scenario.name}, shortened")))
+        console.print(f"{scenario.name}: kept in {_FOUND.name}, {len(found.steps)} steps")
+
+
+def _show(trials: list[tuple[str, int, Trial]], console: Console) -> None:
+    table = Table("scenarios", "Asterisk", "run", "differ", "timed again", "median ms", "max ms", "in")
+    for kind, count, trial in trials:
+        worst, name = trial.times.worst
+        figures = (count, len(trial.failures), len(trial.retried), f"{trial.times.median:.1f}", f"{worst:.0f}")
+        table.add_row(kind, trial.version, *map(str, figures), name)
+    console.print(table)
+
+
+def main() -> int:
+    """Run it all; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.asterisk.conformance", description=__doc__.splitlines()[0])
+    parser.add_argument("--random", type=int, default=300, metavar="COUNT", help="random scenarios (300)")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="to draw the same ones again")
+    arguments = parser.parse_args()
+    console = Console()
+    console.print(f"the random scenarios are those of --seed {arguments.seed}")
+    try:
+        with ExitStack() as running:
+            stage = running.enter_context(open_stage())
+            reals = [_start(running, stage, version) for version in ("22", "16")]
+            with _progress(console) as progress:
+                trials = _try_written(stage, reals, progress)
+                at_random = _try_random(stage, reals[0], arguments.random, arguments.seed, progress)
+            trials.append(("random", arguments.random, at_random))
+            for _, _, trial in trials:
+                for scenario, why in trial.failures:
+                    console.print(f"\n{scenario_text(scenario)}on Asterisk {trial.version}: {why}", markup=False)
+            _keep(stage, reals[0], at_random.failures, console)
+    except RigUnavailable as error:
+        print(f"no real Asterisk to compare with: {error}", file=sys.stderr)
+        return 1
+    _show(trials, console)
+    failed = any(trial.failures or trial.times.median > MEDIAN_MS for _, _, trial in trials)
+    console.print(f"limits: no difference, {MEDIAN_MS:g} ms in the median, {MAX_MS:g} ms at most: ", end="")
+    console.print("broken" if failed else "kept")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

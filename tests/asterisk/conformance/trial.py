@@ -1,0 +1,90 @@
+"""A run of scenarios on both sides, and its verdict.
+
+The rule that holds here: events that differ are a failure at once. Times that are off get one more try in quiet, both
+sides anew, since the machine may have been busy elsewhere; what was tried again is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ivrd.simulator.sounds import DirectorySounds
+from tests.asterisk.conformance.compare import MAX_MS, Times, difference, time_differences
+from tests.asterisk.conformance.real import Real
+from tests.asterisk.conformance.scenario import Scenario
+from tests.asterisk.conformance.sequences import shorter
+from tests.asterisk.conformance.simulated import run_simulated
+from tests.asterisk.conformance.stage import Record, Stage
+
+__all__ = ["Trial", "shortest", "try_scenarios"]
+
+_IN_QUIET = 4
+
+
+@dataclass
+class Trial:
+    version: str
+    failures: list[tuple[Scenario, str]] = field(default_factory=list)
+    times: Times = field(default_factory=Times)
+    retried: list[str] = field(default_factory=list)
+
+    def add(self, other: Trial) -> None:
+        """Take in what came of further scenarios on the same Asterisk."""
+        self.failures += other.failures
+        self.times.by_scenario |= other.times.by_scenario
+        self.retried += other.retried
+
+
+def try_scenarios(
+    stage: Stage,
+    real: Real,
+    named: Mapping[str, Scenario],
+    simulated: Mapping[str, Record] | None = None,
+    done: Callable[[], None] = lambda: None,
+) -> Trial:
+    """Run scenarios (`Stage.put`) on both sides and compare.
+
+    Args:
+        stage: the run's stage.
+        real: a running Asterisk.
+        named: the scenarios.
+        simulated: the simulator's records, if it has run them already.
+        done: called as each scenario is over on Asterisk.
+    """
+    trial = Trial(real.version)
+    simulated = simulated or run_simulated(stage, named)
+    off = _compare(named, real.run(named, done=done), simulated, trial)
+    if off:
+        trial.retried = [scenario.name for scenario in off.values()]
+        again = stage.put(off.values())
+        for name in _compare(again, real.run(again, at_once=_IN_QUIET), run_simulated(stage, again), trial):
+            worst = max(trial.times.by_scenario[again[name].name])
+            trial.failures.append((again[name], f"an event came {worst:.0f} ms earlier or later, twice"))
+    return trial
+
+
+def _compare(
+    named: Mapping[str, Scenario], real: Mapping[str, Record], simulated: Mapping[str, Record], trial: Trial
+) -> dict[str, Scenario]:
+    """Add to the trial what came of it; returns those whose times are off."""
+    off = {}
+    for name, scenario in named.items():
+        if why := difference(real[name], simulated[name]):
+            trial.failures.append((scenario, why))
+            continue
+        differences = time_differences(real[name], simulated[name])
+        trial.times.add(scenario.name, differences)
+        if max(map(abs, differences), default=0.0) > MAX_MS:
+            off[name] = scenario
+    return off
+
+
+def shortest(stage: Stage, real: Real, scenario: Scenario) -> Scenario | None:
+    """A failing scenario without the steps that do not matter; `None` when it does not fail a second time."""
+    sounds = DirectorySounds(stage.sounds)
+    found, candidates = None, [scenario]
+    while failures := try_scenarios(stage, real, stage.put(candidates)).failures:
+        found = failures[0][0]
+        candidates = list(shorter(found, sounds))
+    return found
