@@ -16,6 +16,7 @@ TESTS = Path(__file__).parent
 LAYERS = (
     {"__main__"},
     {"cli"},
+    {"phone"},
     {"daemon", "worker", "simulator"},
     {"observe"},
     {"rules"},

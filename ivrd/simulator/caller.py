@@ -7,7 +7,8 @@ thread does nothing while it writes. How bytes travel is the affair of the subcl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Literal
 
 import anyio
 
@@ -16,8 +17,12 @@ from ivrd.errors import IvrdError
 from .channel import Channel
 from .generator import Heard
 from .records import Ending, Log, Outcome
+from .script import PATIENCE_S, Hangup, Patience, Pause, Press, Step, Wait
 
-__all__ = ["NotSeen", "SimulatedCall"]
+__all__ = ["KEY_S", "NotSeen", "SimulatedCall"]
+
+KEY_S = 0.1
+"""Seconds that a caller takes for a key: the tone and a pause."""
 
 
 class NotSeen(IvrdError, AssertionError):
@@ -115,10 +120,38 @@ class SimulatedCall(ABC):
         with anyio.move_on_after(timeout):
             while not condition():
                 if self.channel.ended is not None:
-                    raise NotSeen(f"the call ended while the caller waited for {what}:{self.transcript()}")
+                    raise NotSeen(f"the call ended while the caller waited for {what}:{self._transcript_to(what)}")
                 await self._changed()
             return
-        raise NotSeen(f"the caller waited {timeout:g} s in vain for {what}:{self.transcript()}")
+        raise NotSeen(f"the caller waited {timeout:g} s in vain for {what}:{self._transcript_to(what)}")
+
+    async def follow(self, steps: Iterable[Step]) -> None:
+        """Do what a script says (see `script`); over when its last step is done or the call has ended.
+
+        Raises:
+            NotSeen: a prompt did not come.
+        """
+        patience = PATIENCE_S
+        for step in steps:
+            match step:
+                case Press(keys):
+                    for key in keys:
+                        self.press(key)
+                        await self._pause(KEY_S)
+                case Wait(prompt):
+                    await self.hears(prompt, patience)
+                case Pause(seconds):
+                    await self._pause(seconds)
+                case Hangup(after):
+                    await self._pause(after)
+                    self.hangup()
+                case Patience(seconds):
+                    patience = seconds
+
+    async def _pause(self, seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            while self.channel.ended is None:
+                await self._changed()
 
     # What is known of the call
 
@@ -147,16 +180,34 @@ class SimulatedCall(ABC):
         """When Asterisk handled the app's first line."""
         return self.channel.first_command_at
 
-    def transcript(self) -> str:
-        """The call so far, a line for each thing that happened, each on a line of its own after a newline."""
+    def key_fate(self, number: int) -> Literal["secret", "public", "untaken"]:
+        """Say whether a key may be shown, counted from 0; here nothing is known of secrets."""
+        return "public"
+
+    def masked(self, text: str) -> str:
+        """Give the text without the secret digits, as far as they are known."""
+        return text
+
+    def happenings(self) -> list[tuple[float, str]]:
+        """What happened so far, in order: each thing's time and what it was."""
         lines = [(one.start, f"hears {one.prompt} ({one.how})") for one in self.channel.heard]
-        lines += [(when, f"presses {key}") for when, key in self.keys]
+        for number, (when, key) in enumerate(self.keys):
+            lines.append((when, f"presses {'*' * 4 if self.key_fate(number) == 'secret' else key}"))
+        lines += [(sent.time, f"is sent the keys {sent.digits}") for sent in self.channel.sent_dtmf]
         lines += [(line.time, f"{line.level}: {line.text}") for line in self.channel.log]
         if self.channel.ended:
             lines.append((self.channel.ended.time, f"{self.channel.ended.outcome}: {self.channel.ended.detail}"))
         elif self.channel.blocked:
             lines.append((self.now(), self.channel.blocked))
-        return "".join(f"\n  {when:7.2f} {what}" for when, what in sorted(lines, key=lambda line: line[0]))
+        return [(when, self.masked(what)) for when, what in sorted(lines, key=lambda line: line[0])]
+
+    def transcript(self) -> str:
+        """The call so far, a line for each thing that happened, each on a line of its own after a newline."""
+        return "".join(f"\n  {when:7.2f} {what}" for when, what in self.happenings())
+
+    def _transcript_to(self, what: str) -> str:
+        """The transcript with the point of failure at its end."""
+        return f"{self.transcript()}\n> {self.now():7.2f} waits for {what}"
 
     # What the transport does
 

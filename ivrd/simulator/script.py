@@ -1,0 +1,162 @@
+"""What a caller is to do, in one line: `wait:welcome 1 pause:0.5 2 # hangup:3`; pure.
+
+The rule that holds here: a script is a list of steps done one after the other, text becomes steps or a `ScriptError`
+that says which word is wrong and what it could be, and `write` gives text that reads as the same steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ivrd.errors import IvrdError
+
+from .records import KEYS
+
+__all__ = [
+    "PATIENCE_S",
+    "WORDS",
+    "Hangup",
+    "Patience",
+    "Pause",
+    "Press",
+    "ScriptError",
+    "Step",
+    "Wait",
+    "read",
+    "write",
+]
+
+PATIENCE_S = 60.0
+"""Seconds for which a caller waits for a prompt, and for the call's end after the script's, unless told otherwise."""
+
+WORDS = """\
+1 2# *9        keys, a tenth of a second each
+wait:PROMPT    until the prompt begins
+pause:SECONDS  for so long
+hangup         hang up; hangup:SECONDS after so long
+patience:SECONDS  what each `wait` from here on is given (60)"""
+"""The language, for people."""
+
+_LONGEST_S = 86_400.0
+
+
+class ScriptError(IvrdError):
+    """A caller's script that makes no sense; the message names the word and its place."""
+
+
+@dataclass(frozen=True)
+class Press:
+    """Press keys one after the other."""
+
+    keys: str
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Wait until a prompt begins."""
+
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Do nothing for some seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Hangup:
+    """Hang up after some seconds; what follows is not done."""
+
+    after: float = 0.0
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Give each wait from here on so many seconds."""
+
+    seconds: float
+
+
+Step: TypeAlias = Press | Wait | Pause | Hangup | Patience
+
+
+def read(text: str) -> list[Step]:
+    """Read a script.
+
+    Args:
+        text: words divided by blanks or newlines; `#` is a key, so there are no comments.
+
+    Returns:
+        The steps, in order. When they are done the caller stays on the line until the app ends the call.
+
+    Raises:
+        ScriptError: a word is none, or something follows a hangup.
+    """
+    steps: list[Step] = []
+    column = 0
+    for number, word in enumerate(text.split(), 1):
+        column = text.index(word, column) + 1
+        place = f"word {number} ({word[:40]!r}, column {column}) of the caller's script"
+        if steps and isinstance(steps[-1], Hangup):
+            raise ScriptError(f"{place} comes after the hangup: take it out or put it before")
+        steps.append(_step(word, place))
+        column += len(word) - 1
+    return steps
+
+
+def write(steps: Iterable[Step]) -> str:
+    """Write steps as a script."""
+    return " ".join(map(_word, steps))
+
+
+def _step(word: str, place: str) -> Step:
+    name, colon, value = word.partition(":")
+    match name:
+        case "wait":
+            if not value:
+                raise ScriptError(f"{place} names no prompt: write wait:PROMPT")
+            return Wait(value)
+        case "pause" | "patience":
+            seconds = _seconds(value, place)
+            return Pause(seconds) if name == "pause" else Patience(seconds)
+        case "hangup":
+            return Hangup(_seconds(value, place) if colon else 0.0)
+    if not colon and word and all(key in KEYS for key in word.upper()):
+        return Press(word.upper())
+    raise ScriptError(
+        f"{place} is neither keys ({KEYS}) nor one of wait:PROMPT, pause:SECONDS, hangup, patience:SECONDS"
+    )
+
+
+def _seconds(value: str, place: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= _LONGEST_S:  # also where it is no number
+        raise ScriptError(f"{place} needs seconds behind the colon, from 0 to {_LONGEST_S:.0f}")
+    return seconds
+
+
+def _word(step: Step) -> str:
+    match step:
+        case Press(keys):
+            return keys
+        case Wait(prompt):
+            return f"wait:{prompt}"
+        case Pause(seconds):
+            return f"pause:{_number(seconds)}"
+        case Hangup(after):
+            return f"hangup:{_number(after)}" if after else "hangup"
+        case Patience(seconds):
+            return f"patience:{_number(seconds)}"
+
+
+def _number(seconds: float) -> str:
+    # The shortest text that reads as the same number, without an exponent's sign for anything a caller does.
+    return repr(seconds).removesuffix(".0")

@@ -1,0 +1,221 @@
+"""The fixture `ivr`: an app's tests in virtual time, whoever runs them, and what they say when they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import trio
+
+from ivrd import Call, CallEnded, PromptNotFound, SyncCall
+from ivrd.errors import AppLoadError, IvrdError
+from ivrd.phone.caller import AppFailed, Ivr
+from ivrd.simulator.caller import NotSeen
+from ivrd.simulator.records import Outcome
+from ivrd.simulator.script import ScriptError
+from ivrd.simulator.sounds import SoundTable
+
+
+async def menu(call: Call) -> None:
+    choice = await call.menu("welcome", {"1": "paid", "2": "slow"})
+    if choice == "slow":
+        await anyio.sleep(3600)
+    await call.set(RESULT=choice or "none")
+    await call.play("goodbye")
+
+
+def plain_menu(call: SyncCall) -> None:
+    choice = call.menu("welcome", {"1": "paid", "2": "slow"})
+    call.set(RESULT=choice or "none")
+    call.play("goodbye")
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def ivr_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.mark.parametrize("app", [menu, plain_menu])
+async def test_a_caller_pays(ivr: Ivr, app: Any) -> None:
+    caller = await ivr.dial(app)
+    await caller.hears("welcome")
+    await caller.press("1")
+    await caller.hears("goodbye")
+    ending = await caller.ended()
+    assert caller.variables["RESULT"] == "paid"
+    assert ending.outcome is caller.outcome is Outcome.CONTINUED
+    assert caller.result == "completed"
+    assert caller.prompts == ["welcome", "goodbye"]
+    assert ending.time == pytest.approx(1.1, abs=0.1), "each prompt takes a second, the first was cut short"
+
+
+async def test_an_hour_takes_no_time(ivr: Ivr) -> None:
+    began = time.process_time()
+    caller = await ivr.dial(menu, keys="wait:welcome 2", max_duration=0, idle_timeout=0)
+    ending = await caller.ended(timeout=4000)
+    assert 3600 < ending.time < 3610
+    assert time.process_time() - began < 1
+
+
+async def test_the_apps_time_is_virtual_whatever_it_waits_with(ivr: Ivr, ivr_backend: str) -> None:
+    waits: list[float] = []
+
+    async def main(_call: Call) -> None:
+        sleep = trio.sleep if ivr_backend == "trio" else asyncio.sleep
+        for each in (sleep, anyio.sleep):
+            began = anyio.current_time()
+            await each(1000)
+            waits.append(anyio.current_time() - began)
+
+    caller = await ivr.dial(main, max_duration=0, idle_timeout=0)
+    await caller.ended()
+    assert waits == [1000, 1000]
+
+
+async def test_time_waits_for_a_thread_that_works_and_goes_along_with_one_that_sleeps(ivr: Ivr) -> None:
+    def work(call: SyncCall) -> None:
+        time.sleep(float(call.args[0]))
+        call.play("done")
+
+    # The other call's deadlines pass only when both wait.
+    busy = await ivr.dial(menu, keys="wait:welcome 2", max_duration=0, idle_timeout=0)
+    for seconds, least, most in (("0.1", 0.0, 0.05), ("0.6", 0.5, 20)):
+        caller = await ivr.dial(work, seconds)
+        heard = await caller.hears("done")
+        assert least <= heard.start <= most
+        await caller.ended()
+    assert busy.outcome is None
+    await busy.hangup()
+
+
+async def test_time_waits_for_the_threads_of_an_app_on_the_loop(ivr: Ivr, ivr_backend: str) -> None:
+    async def main(call: Call) -> None:
+        in_threads = [anyio.to_thread.run_sync] + [asyncio.to_thread] * (ivr_backend == "asyncio")
+        for in_thread in in_threads:
+            with anyio.fail_after(0.001):
+                await in_thread(time.sleep, 0.05)
+            await call.play("done")
+
+    caller = await ivr.dial(main)
+    await caller.ended()
+    assert caller.prompts == ["done"] * (2 if ivr_backend == "asyncio" else 1)
+
+
+async def test_callers_beside_each_other_and_time_between_steps(ivr: Ivr) -> None:
+    callers = [await ivr.dial(menu, keys=f"pause:{n / 2} 1") for n in range(20)]
+    await ivr.sleep(5.7)
+    ended = [caller.outcome is not None for caller in callers]
+    assert ended == [True] * 10 + [False] * 10
+    for caller in callers:
+        await caller.ended()
+    assert {caller.variables["RESULT"] for caller in callers} == {"paid"}
+
+
+async def test_a_caller_who_hangs_up(ivr: Ivr) -> None:
+    cleaned: list[str] = []
+
+    async def main(call: Call) -> None:
+        try:
+            await call.play("long")
+        finally:
+            cleaned.append("async")
+
+    def plain(call: SyncCall) -> None:
+        try:
+            call.play("long")
+        except CallEnded:
+            cleaned.append("plain")
+            raise
+
+    for app in (main, plain):
+        caller = await ivr.dial(app, sounds={"long": 600})
+        await caller.hears("long")
+        await caller.wait(100)
+        await caller.hangup()
+        assert (await caller.ended()).outcome is Outcome.HUNGUP_BY_CALLER
+        assert caller.result == "hangup"
+    assert cleaned == ["async", "plain"]
+
+
+async def test_options_variables_and_settings(ivr: Ivr) -> None:
+    async def main(call: Call) -> None:
+        assert call.args == ("one", "two")
+        await call.answer()
+        await call.set_function("CALLERID(name)", await call.get("NAME"))
+        await call.send_dtmf("12")
+
+    caller = await ivr.dial(main, "one", "two", options="n", variables={"NAME": "Ada"}, allow_functions=["CALLERID"])
+    await caller.ended()
+    assert caller.function_writes == [("CALLERID(name)", "Ada")]
+    assert [sent.digits for sent in caller.sent_dtmf] == ["12"]
+
+
+async def test_an_app_that_raises_is_the_cause(ivr: Ivr) -> None:
+    async def main(call: Call) -> None:
+        await call.play("nope")
+
+    caller = await ivr.dial(main, sounds=SoundTable(missing={"nope"}))
+    with pytest.raises(AppFailed, match="the app raised PromptNotFound") as failed:
+        await caller.hears("welcome")
+    assert isinstance(failed.value.__cause__, PromptNotFound)
+    assert "hungup_by_app" in str(failed.value)
+    assert caller.result == "app_error"
+    await caller.ended()  # once told it does not stand in the way of looking at how the call ended
+
+
+@pytest.mark.parametrize("app", [menu, plain_menu])
+async def test_what_fails_says_what_happened_and_where(ivr: Ivr, app: Any) -> None:
+    caller = await ivr.dial(app)
+    await caller.hears("welcome")
+    await caller.press("1")
+    with pytest.raises(NotSeen) as failed:
+        await caller.hears("sorry")
+    lines = str(failed.value).splitlines()
+    assert lines[0] == "the call ended while the caller waited for prompt 'sorry':"
+    assert [line.split(None, 1)[1] for line in lines[1:4]] == [
+        "hears welcome (interrupted)",
+        "presses 1",
+        "hears goodbye (finished)",
+    ]
+    assert lines[-1].startswith("> ")
+    assert lines[-1].endswith("waits for prompt 'sorry'")
+
+
+async def test_what_makes_no_sense_is_refused(ivr: Ivr) -> None:
+    with pytest.raises(ScriptError):
+        await ivr.dial(menu, keys="pauze:1")
+    with pytest.raises(IvrdError, match=r"'max_duratoin' is no key"):
+        await ivr.dial(menu, max_duratoin=1)
+    with pytest.raises(IvrdError, match=r"settings of menu: Expected `float`"):
+        await ivr.dial(menu, max_duration="1")
+    with pytest.raises(IvrdError, match="set ivrd_config"):
+        await ivr.dial("menu")
+    with pytest.raises(AppLoadError, match="importing nowhere"):
+        await ivr.dial("nowhere:main")
+
+
+SECRET = """
+async def main(call):
+    await call.play("welcome")
+    pin = await call.digits("pin", max=4, secret=True)
+    amount = await call.digits("amount", max=2)
+    await call.set(PIN=pin, AMOUNT=amount)
+"""
+
+
+async def test_secret_digits_are_in_no_transcript(ivr: Ivr, tmp_path: Path) -> None:
+    (tmp_path / "secretive.py").write_text(SECRET)
+    caller = await ivr.dial("secretive:main", path=str(tmp_path))
+    await caller.press("8")  # typed ahead
+    await caller.hears("welcome")
+    await caller.press("642")
+    await caller.hears("amount")
+    await caller.press("17")
+    await caller.ended()
+    assert (caller.variables["PIN"], caller.variables["AMOUNT"]) == ("8642", "17")
+    pressed = [line.split("presses ")[1] for line in caller.transcript().splitlines() if "presses" in line]
+    assert pressed == ["****"] * 4 + ["1", "7"]
