@@ -157,7 +157,7 @@ def read(data: bytes) -> None:
 
 @given(st.binary(max_size=200))
 @example(b"")
-@example(b"\x91" * 100_000)  # lists in lists, deeper than any stack
+@example(b"\x82\xa4type\xa5ready\xa1z" + b"\x91" * 100_000)  # lists in lists, deeper than any stack
 @example(b"\x81\xa4type\xa1\xff")  # no UTF-8
 @example(b"\x82\xa4type\xa7started\xa2id\xa1\xff")
 @example(b"\xdf\xff\xff\xff\xff")  # a map of 4 billion
