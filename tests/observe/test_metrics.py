@@ -92,6 +92,10 @@ def test_has_all_that_the_design_names() -> None:
     }
 
 
+def test_no_series_says_when_another_began() -> None:
+    assert b"_created" not in busy().render()
+
+
 def test_only_the_designed_labels() -> None:
     for family in parse_text(busy().render().decode()):
         for sample in family.samples:
