@@ -145,6 +145,11 @@ class Stdio:
         """The three descriptors, in the order in which they travel."""
         return (self.stdin, self.stdout, self.stderr)
 
+    def channel(self) -> tuple[int, int]:
+        """Tell this channel from all others that are up: by its pipe, which every copy of a descriptor shares."""
+        status = os.fstat(self.stdin)
+        return status.st_dev, status.st_ino
+
     def read(self) -> bytes:
         """Read what Asterisk sent, whole events; empty at EOF.
 

@@ -228,7 +228,7 @@ class Call:
                 self._dispatch()
             case Act.DROP:
                 if self.worker is not None:
-                    self.worker.drop(self)
+                    self.worker.drop(self.id)
             case Act.RESET:
                 self._reset()
             case Act.CLOSE:

@@ -85,6 +85,11 @@ class Intake:
             descriptors.close_all(fds)
             self._dismiss(connection, error)
         else:
+            if board.knows(stdio):
+                stdio.close()
+                with connection, contextlib.suppress(OSError):
+                    connection.send(wire.STARTED, socket.MSG_NOSIGNAL)
+                return
             board.admit(pool, hello, stdio, connection, "pipe")
 
     def _dismiss(self, connection: socket.socket, error: Exception) -> None:

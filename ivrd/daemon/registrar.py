@@ -47,7 +47,7 @@ class Registrar:
         self._board.staff.start_soon(self._greet, connection)
 
     async def reunion(self) -> None:
-        """Wait a little for the workers that the daemon before left behind, until each has registered."""
+        """Wait a little for the workers that the daemon before left behind, until each has told of its calls."""
         if self._expected:
             with trio.move_on_after(REUNION):
                 await self._all_here.wait()
@@ -74,7 +74,8 @@ class Registrar:
         except BaseException:
             connection.close()
             raise
-        worker.attach(connection)
+        worker.attach(connection, message.held)
+        await worker.told.wait()
         self._expected.discard(pid)
         if not self._expected:
             self._all_here.set()

@@ -81,6 +81,7 @@ class Switchboard:
         # Unique across daemons and restarts: the time of this one's start, and something random for two in one
         # millisecond.
         self._prefix = f"{int(time.time() * 1000):x}{os.urandom(1).hex()}"
+        self._channels: set[tuple[int, int]] = set()  # of the calls in the books
         self._emptied = trio.Event()
         self.configure(config)
 
@@ -107,6 +108,14 @@ class Switchboard:
         pool = self.pools.get(app)
         return pool if pool is not None and pool.open else None
 
+    def knows(self, stdio: Stdio) -> bool:
+        """Whether a call on this channel is in the books already.
+
+        A daemon that was killed between handing a call to its worker and telling the shim leaves two that bring it to
+        the next one, and a channel must not have two readers.
+        """
+        return stdio.channel() in self._channels
+
     def admit(self, pool: Pool, hello: Hello, stdio: Stdio, shim: socket.socket, transport: str) -> None:
         """Admit a call, hand it to a worker at once if one is free, and see it through in a task of its own.
 
@@ -128,7 +137,9 @@ class Switchboard:
     def _take_in(self, call: Call) -> None:
         # In the books at once: it may end before its task has begun.
         self.calls[call.id] = call
-        self.floor.start_soon(self._run, call)
+        channel = call.stdio.channel()
+        self._channels.add(channel)
+        self.floor.start_soon(self._run, call, channel)
 
     def _welcome(self, pool: Pool, call_id: str) -> Fact:
         # The call itself is in the books already.
@@ -142,6 +153,10 @@ class Switchboard:
         if held.id in self.calls:
             stdio.close()  # the worker only lost its connection to us
             return
+        if self.knows(stdio):
+            stdio.close()  # it comes late: the shim has brought the call before it, and another worker has it
+            worker.drop(held.id)
+            return
         policy = pool.policy("hangup", self.config.server.close_timeout)
         life = Life.adopted(policy, trio.current_time(), age=held.age, attempt=held.attempt)
         call = Call(
@@ -151,11 +166,12 @@ class Switchboard:
         worker.take_held(call)
         self._take_in(call)
 
-    async def _run(self, call: Call) -> None:
+    async def _run(self, call: Call, channel: tuple[int, int]) -> None:
         try:
             await call.run()
         finally:
             del self.calls[call.id]
+            self._channels.discard(channel)
             if not self.calls:
                 self._emptied.set()
         self._write_line(call)

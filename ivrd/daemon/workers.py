@@ -12,16 +12,15 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
 import structlog
 import trio
 
 from ivrd import descriptors
 from ivrd.daemon import sockets
+from ivrd.daemon.processes import Process
 from ivrd.errors import WireError
 from ivrd.wire import messages as wire
 
@@ -37,11 +36,6 @@ WorkerState = Literal["starting", "ready", "retiring", "stopping"]
 
 START_DEADLINE = 60.0  # seconds from the start of the process to `Ready`
 STOP_DEADLINE = 7.0  # seconds from `Stop` to the exit; the worker gives its lifespan 5
-# The steps of the ladder, each with the seconds that it is given.
-LADDER = ((signal.SIGUSR1, 0.3), (signal.SIGTERM, 0.7), (signal.SIGKILL, float("inf")))
-
-# What belongs to the daemon alone: a worker must not speak to systemd in its name.
-_NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
 
 class Worker:
@@ -49,7 +43,6 @@ class Worker:
 
     Attributes:
         key: number of this worker, unique in the daemon's life.
-        pid: its process id; 0 before it is started.
         generation: the pool's generation that it stands for.
         state: where it is in its life.
         calls: the calls it holds, by id, those it cleans up after included.
@@ -62,11 +55,11 @@ class Worker:
         stuck: handlers on threads that outlived their calls.
         jitter: its own number from 0 to 1, for recycling.
         failure: why the app did not start, when it said so.
+        told: set when the calls that it brought along are in the books, or it is dead.
     """
 
     def __init__(self, key: int, pool: Pool, generation: int, jitter: float) -> None:
         self.key = key
-        self.pid = 0
         self.generation = generation
         self.state: WorkerState = "starting"
         self.calls: dict[str, Call] = {}
@@ -79,15 +72,17 @@ class Worker:
         self.stuck = 0
         self.jitter = jitter
         self.failure = ""
+        self.told = trio.Event()
         self.token = os.urandom(16).hex()
         self.adopted = False
         self._pool = pool
-        self._pidfd = -1
+        self._process: Process  # from `spawn` or `adopt`, one of which comes first
         self._sock: socket.socket | None = None
         self._attached = trio.Event()
         self._stopped = trio.Event()
         self._reason = ""
         self._nursery: trio.Nursery | None = None
+        self._to_tell = 0
         self._untold: set[str] = set()  # calls that it held on its last connection and has not named on this one
 
     def holds(self, call: Call) -> bool:
@@ -97,24 +92,12 @@ class Worker:
     # Life and death of the process.
 
     def spawn(self, spec: wire.WorkerSpec) -> None:
-        """Start the process, in a session of its own and with no descriptor of the daemon's but stderr, its log.
+        """Start the process.
 
         Raises:
             OSError: the system has no room for another process.
         """
-        environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
-        environment["IVRD_WORKER"] = msgspec.json.encode(spec).decode()
-        self.pid = os.posix_spawn(
-            sys.executable,
-            # -P: the directory in which the daemon was started is nobody's library.
-            [sys.executable, "-P", "-m", "ivrd.worker", spec.name],
-            environment,
-            file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, 2, 1)],
-            setsid=True,
-            setsigmask=(),
-            setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE),
-        )
-        self._pidfd = os.pidfd_open(self.pid)
+        self._process = Process.spawn(spec)
 
     def adopt(self, pid: int) -> None:
         """Take over a process that another daemon started.
@@ -122,9 +105,13 @@ class Worker:
         Raises:
             OSError: it is gone.
         """
-        self.pid = pid
+        self._process = Process(pid)
         self.adopted = True
-        self._pidfd = os.pidfd_open(pid)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Watch the process until it is dead, then tell its calls and its pool."""
@@ -133,26 +120,18 @@ class Worker:
                 self._nursery.start_soon(self._listen)
                 self._nursery.start_soon(self._see_it_stop)
                 task_status.started()
-                await trio.lowlevel.wait_readable(self._pidfd)
+                await self._process.dead()
                 self._hear_out()
                 self._nursery.cancel_scope.cancel()
         finally:
+            self.told.set()
             self._hang_up_link()
-            with contextlib.suppress(OSError):
-                trio.lowlevel.notify_closing(self._pidfd)
-            status = self._reap()
-            os.close(self._pidfd)
+            status = self._process.close()
         reason, text = self._obituary(status)
         self._pool.bury(self, reason, text)
         for call in list(self.calls.values()):
             del self.calls[call.id]
             call.orphaned(text)
-
-    def _reap(self) -> os.waitid_result | None:
-        try:
-            return os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
-        except ChildProcessError:
-            return None  # adopted: another daemon's child, and init has reaped it
 
     def _obituary(self, status: os.waitid_result | None) -> tuple[str, str]:
         """The reason of the death: in a word for the metrics, in a line for a person."""
@@ -183,17 +162,22 @@ class Worker:
         if self._reason:
             return
         self._reason = reason
-        for number, grace in LADDER:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, number)
-            await trio.sleep(grace)
+        await self._process.climb()
 
     # What the daemon asks of it.
 
-    def attach(self, sock: socket.socket) -> None:
-        """Take its connection; a second one takes the place of the first."""
+    def attach(self, sock: socket.socket, held: int) -> None:
+        """Take its connection; a second one takes the place of the first.
+
+        Args:
+            sock: the connection.
+            held: how many calls it is going to tell of.
+        """
         self._hang_up_link()
         self._sock = sock
+        self._to_tell = held
+        if not held:
+            self.told.set()
         self._untold = set(self.calls)
         self._attached.set()
         self._post(wire.Welcome())
@@ -226,9 +210,9 @@ class Worker:
         self.calls[call.id] = call
         self.idle_since = None
 
-    def drop(self, call: Call) -> None:
-        """Tell it that we have ended a call."""
-        self._post(wire.Drop(id=call.id))
+    def drop(self, call_id: str) -> None:
+        """Tell it to let go of a call, which we have ended or another worker has."""
+        self._post(wire.Drop(id=call_id))
 
     def retire(self) -> None:
         """Let it go after its last call."""
@@ -385,6 +369,9 @@ class Worker:
             case wire.Held():
                 self._untold.difference_update(held.id for held in message.calls)
                 self._pool.take_held(self, message, fds)
+                self._to_tell -= len(message.calls)
+                if self._to_tell <= 0:
+                    self.told.set()
                 return
             case wire.Register():
                 log.error("worker_nonsense", pid=self.pid, reason="it registered twice on one connection")

@@ -14,7 +14,7 @@ from ivrd.simulator.records import Outcome
 from .report import Report, middle
 from .rig import Rig, all_ended, hears_echo, in_thread, open_rig
 
-_SHIM_S = 20.0  # the shims' patience, for a machine on which a daemon takes seconds to start
+_SHIM_S = 60.0  # the shims' patience, for a machine on which a daemon takes seconds to start
 
 
 def _app(calls: int, workers: int, more: str = "") -> str:

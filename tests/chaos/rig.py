@@ -23,7 +23,7 @@ from tests.service import Service
 __all__ = ["PATIENCE_S", "Rig", "in_thread", "open_rig"]
 
 APPS = (Path(__file__).parent / "apps.py").read_text()
-SOUNDS = SoundTable({"long": 300.0}, default=60.0)
+SOUNDS = SoundTable({"beep": 0.2}, default=60.0)
 PATIENCE_S = 30.0  # for what takes a moment on a machine that is not busy
 _AT_ONCE = 50  # calls that are being set up; more would measure the machine's start of processes
 
