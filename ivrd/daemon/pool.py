@@ -238,14 +238,17 @@ class Pool:
             plan = staffing.plan(
                 self._members(), self._size(), calls=self._calls(), now=now, not_before=self.backoff.until
             )
+            wake = float("inf") if plan.wake is None else plan.wake
             for _ in range(plan.start):
-                self._hire(self.app, self.generation)
+                if self._hire(self.app, self.generation) is None:
+                    wake = min(wake, self.backoff.until)
+                    break
             for key in plan.retire:
                 self._retire(self.workers[key])
             if not self.settled.is_set() and self._complete():
                 self.settled.set()
             self._look = trio.Event()
-            with trio.move_on_at(float("inf") if plan.wake is None else plan.wake):
+            with trio.move_on_at(wake):
                 await self._look.wait()
 
     def _size(self) -> Size:

@@ -246,7 +246,7 @@ def decode_request(data: bytes) -> Request:
     try:
         return _requests.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise WireError(f"control request cannot be read: {error}") from None
+        raise WireError(f"control request cannot be read: {str(error)[:200]!a}") from None
 
 
 def decode_answer(data: bytes) -> Answer:
@@ -258,4 +258,5 @@ def decode_answer(data: bytes) -> Answer:
     try:
         return _answers.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise WireError(f"the daemon's answer cannot be read ({error}): is it of another release?") from None
+        what = f"the daemon's answer cannot be read ({str(error)[:200]!a})"
+        raise WireError(f"{what}: is it of another release?") from None

@@ -47,6 +47,7 @@ __all__ = [
 
 VERSION = 1
 MAX_MESSAGE = 131_072  # bytes; what a SEQPACKET socket takes in one piece with the kernel's default buffers
+MAX_TEXT = 16_384  # characters of an exception's text that travel
 DESCRIPTORS_A_CALL = 3
 HELD_A_MESSAGE = 84  # calls; the kernel passes 253 descriptors a message at most
 
@@ -104,6 +105,11 @@ class Tally(msgspec.Struct, kw_only=True):
     malformed: int = 0
     first_command: float | None = None
     responses: list[float] = []
+
+
+def _portable(text: str) -> str:
+    """Cut what an app's exception says, and replace what is no character, such as half of a caller's name."""
+    return text[:MAX_TEXT].encode("utf-8", "replace").decode()
 
 
 # Worker to daemon.
@@ -182,6 +188,11 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     error: str
     traceback: str = ""
 
+    def __post_init__(self) -> None:
+        """Make what an exception says fit to travel."""
+        msgspec.structs.force_setattr(self, "error", _portable(self.error))
+        msgspec.structs.force_setattr(self, "traceback", _portable(self.traceback))
+
 
 class Started(msgspec.Struct, frozen=True, tag="started"):
     """The worker owns the call now and reads its events; sent before the app's first step."""
@@ -203,6 +214,10 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
     result: Result
     detail: str = ""
     tally: Tally
+
+    def __post_init__(self) -> None:
+        """Make what an exception says fit to travel."""
+        msgspec.structs.force_setattr(self, "detail", _portable(self.detail))
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
@@ -297,7 +312,7 @@ def decode_from_worker(data: bytes) -> FromWorker:
     try:
         return _from_worker.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise WireError(f"worker message of {len(data)} bytes cannot be read: {error}") from None
+        raise WireError(f"worker message of {len(data)} bytes cannot be read: {str(error)[:200]!a}") from None
 
 
 def decode_from_daemon(data: bytes) -> FromDaemon:
@@ -309,4 +324,4 @@ def decode_from_daemon(data: bytes) -> FromDaemon:
     try:
         return _from_daemon.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise WireError(f"daemon message of {len(data)} bytes cannot be read: {error}") from None
+        raise WireError(f"daemon message of {len(data)} bytes cannot be read: {str(error)[:200]!a}") from None

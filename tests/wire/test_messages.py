@@ -197,3 +197,14 @@ def test_a_form_that_is_not_ours_is_refused(wrong: object) -> None:
 def test_the_daemon_is_not_taken_for_a_worker() -> None:
     with pytest.raises(WireError, match=r"^daemon message of [0-9]+ bytes cannot be read: "):
         wire.decode_from_daemon(wire.encode(Ready()))
+
+
+def test_what_an_exception_says_travels_whatever_it_is() -> None:
+    hostile = "caller \udcff\n" + "x" * 1_000_000
+    ended = wire.decode_from_worker(wire.encode(Ended(id="1", result="app_error", detail=hostile, tally=Tally())))
+    failed = wire.decode_from_worker(wire.encode(Failed(error=hostile, traceback=hostile)))
+    assert isinstance(ended, Ended)
+    assert isinstance(failed, Failed)
+    assert ended.detail == failed.error == failed.traceback
+    assert ended.detail.startswith("caller ?\nxx")
+    assert len(wire.encode(failed)) < wire.MAX_MESSAGE
