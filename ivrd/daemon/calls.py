@@ -167,6 +167,7 @@ class Call:
         """The worker has the call."""
         if self.life.state is State.STARTING and self.handoff is None:
             self.handoff = self.age
+            self._pool.taken(self)
         self.tell(Confirmed())
 
     def over(self, message: Ended) -> None:

@@ -43,6 +43,7 @@ log = structlog.get_logger("ivrd.daemon")
 
 _OWNED = (State.RUNNING, State.ENDED)  # a worker has the call, or nobody needs to
 
+LAG_SAMPLE = 0.25  # seconds between two looks at how late our loop is
 LEAVE_PATIENCE = 3.0  # seconds for calls between two owners to find the second one, before a daemon leaves
 DISMISSAL = 15.0  # seconds for the workers to go, their last resort and some air included
 
@@ -153,6 +154,7 @@ class Daemon:
             self.reloader = Reloader(self.board, self._read, limit, self._manager.reloading)
             control = Control(self.board, self.reloader, self.stop, service)
             service.start_soon(sockets.accept_for_ever, operators, control.take)
+            service.start_soon(_measure_lag, metrics)
             async with trio.open_nursery() as doors:
                 doors.start_soon(self._open, doors, shims, workers)
                 doors.start_soon(self._manager.attend, lambda: report.line(self.board), self._config.server.socket)
@@ -243,3 +245,11 @@ class Daemon:
         if not self.ready.is_set():
             return Health(problem="starting")
         return report.health(self.board)
+
+
+async def _measure_lag(metrics: Metrics) -> None:
+    """Feel our own pulse: by how much later than asked for a task gets its turn."""
+    while True:
+        due = trio.current_time() + LAG_SAMPLE
+        await trio.sleep_until(due)
+        metrics.loop_lag("daemon", trio.current_time() - due)

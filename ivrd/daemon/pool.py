@@ -145,9 +145,14 @@ class Pool:
         self.desk.seats[worker.key] = seat
         self.kick()
 
+    def taken(self, call: Call) -> None:
+        """A worker has confirmed a call for the first time."""
+        self._board.metrics.call_started(self.name, call.transport, call.handoff or 0.0, call.waited or 0.0)
+
     def heard(self, worker: Worker, report: Report) -> None:
         """A heartbeat."""
         self._board.metrics.absorb(self.name, report.tally)
+        self._board.metrics.loop_lag("worker", report.lag)
         if worker.ready_at is not None and trio.current_time() - worker.ready_at >= SETTLED:
             self.backoff.settled()
             self.failure = ""

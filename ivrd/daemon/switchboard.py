@@ -187,8 +187,6 @@ class Switchboard:
         duration = call.age
         tally = call.tally or Tally()
         self.results[result] += 1
-        if call.handoff is not None:
-            self.metrics.call_started(call.pool.name, call.transport, call.handoff, call.waited or 0.0)
         self.metrics.call_ended(call.pool.name, call.transport, result, duration)
         log.info(
             "ivrd_call",
