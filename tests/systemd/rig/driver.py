@@ -1,0 +1,100 @@
+"""Runs inside the container, on the installed ivrd's own interpreter: plays Asterisk for many calls through real shims.
+
+The rule here: one line of JSON in, `{"what": …, …}`, one line out. Calls that are held go on between the questions.
+
+    hold   count            calls of app `hold`, each up and waiting for a key          -> how many
+    rush   count, rate      begins that many calls of app `quick`, so many a second     -> how many are to come
+    rushed                  waits until the last of them is over                        -> outcomes, the longest wait
+    finish                  presses a key on every held call and sees it to its end     -> outcomes
+    call   app, keys, heard one call: waits for the prompt, presses the keys            -> outcome and variables
+"""
+
+import json
+import sys
+from collections import Counter
+
+import trio
+
+from ivrd.simulator.process import Exchange, ProcessCall, open_exchange
+
+SHIM = "/usr/bin/ivrd-shim"
+
+
+class Driver:
+    def __init__(self, exchange: Exchange, nursery: trio.Nursery) -> None:
+        self.exchange = exchange
+        self.nursery = nursery
+        self.held: list[ProcessCall] = []
+        self.outcomes: Counter[str] = Counter()
+        self.slowest = 0.0
+        self.over = trio.Event()
+
+    async def hold(self, count: int) -> int:
+        fresh = [self.exchange.dial([SHIM, "hold", str(number)]) for number in range(count)]
+        for call in fresh:
+            await call.hears("beep", timeout=30)
+            await call.exited(timeout=30)
+        self.held += fresh
+        return len(self.held)
+
+    async def finish(self) -> dict[str, int]:
+        for call in self.held:
+            if call.outcome is None:
+                call.press("7")
+        outcomes = Counter([await self.outcome(call) for call in self.held])
+        self.held.clear()
+        return outcomes
+
+    async def outcome(self, call: ProcessCall) -> str:
+        ending = await call.ended(timeout=60)
+        said = [f"{name}={call.variables[name]}" for name in ("IVRD_STATUS", "KEY", "BY") if name in call.variables]
+        return " ".join([ending.outcome, *said])
+
+    async def rush(self, count: int, rate: float) -> int:
+        self.over = trio.Event()
+        self.outcomes.clear()
+        self.nursery.start_soon(self.dial_many, count, rate)
+        return count
+
+    async def dial_many(self, count: int, rate: float) -> None:
+        begun = trio.current_time()
+        async with trio.open_nursery() as calls:
+            for number in range(count):
+                await trio.sleep_until(begun + number / rate)
+                calls.start_soon(self.dial_one)
+        self.over.set()
+
+    async def dial_one(self) -> None:
+        call = self.exchange.dial([SHIM, "quick"])
+        self.outcomes[await self.outcome(call)] += 1
+        self.slowest = max(self.slowest, call.first_command_at or 0.0)
+
+    async def rushed(self) -> dict[str, object]:
+        await self.over.wait()
+        return {"outcomes": self.outcomes, "slowest": round(self.slowest, 3)}
+
+    async def call(self, app: str, keys: str = "", heard: str = "") -> dict[str, object]:
+        call = self.exchange.dial([SHIM, app])
+        if heard:
+            await call.hears(heard, timeout=30)
+        if keys:
+            call.press(keys)
+        return {"outcome": await self.outcome(call), "variables": dict(call.variables)}
+
+
+async def main() -> None:
+    stdin = trio.lowlevel.FdStream(0)
+    async with open_exchange() as exchange, trio.open_nursery() as nursery:
+        driver = Driver(exchange, nursery)
+        left = b""
+        async for piece in stdin:
+            *lines, left = (left + piece).split(b"\n")
+            for line in lines:
+                question = json.loads(line)
+                answer = await getattr(driver, question.pop("what"))(**question)
+                sys.stdout.write(json.dumps(answer) + "\n")
+                sys.stdout.flush()
+        nursery.cancel_scope.cancel()
+
+
+trio.run(main)

@@ -1,0 +1,256 @@
+"""ivrd as a service on booted systemd: from a wheel through reload, upgrade, crash, hang and stop to its removal.
+
+The tests are one story in order, on one container: each goes on where the one before ended.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+
+import pytest
+
+from ivrd import __version__
+from tests.service import until
+from tests.systemd.conftest import NEXT, Host
+
+pytestmark = [pytest.mark.systemd, pytest.mark.timeout(240)]
+
+WATCHDOG_S = 3
+LIVE = 100
+NEW = 1000
+CONFIG = """
+[server]
+allow_users = []
+max_calls = 3000
+[apps.hold]
+handler = "story:hold"
+path = "/srv/story"
+[apps.quick]
+handler = "story:quick"
+path = "/srv/story"
+queue = 1000
+[apps.prisoner]
+handler = "prisoner:main"
+path = "/srv/story"
+workers = 1
+"""
+STORY = """
+from ivrd import __version__
+
+async def hold(call):
+    key = await call.digits("beep", max=1, timeout=600)
+    await call.set(KEY=key, BY="{by}-" + __version__)
+
+async def quick(call):
+    await call.play("beep")
+    await call.set(BY="{by}-" + __version__)
+"""
+# What an app could try to get out. Each attempt has to fail; what worked is told to the caller.
+PRISONER = """
+import ctypes, os, socket, urllib.request
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+def did(result):
+    if result < 0:
+        raise OSError(ctypes.get_errno(), "no")
+
+def write(path):
+    with open(path, "w") as file:
+        file.write("x")
+
+def connect(*address):
+    with socket.create_connection(address, 2):
+        pass
+
+def steal(pid):
+    os.kill(pid, 0)
+
+ATTEMPTS = {
+    "etc": lambda: write("/etc/ivrd/ivrd.toml"),
+    "opt": lambda: write("/opt/ivrd/current/escape"),
+    "app": lambda: write("/srv/story/escape.py"),
+    "cgroup": lambda: os.mkdir("/sys/fs/cgroup/escape"),
+    "sysctl": lambda: write("/proc/sys/kernel/core_pattern"),
+    "root": lambda: os.listdir("/root"),
+    "home": lambda: os.listdir("/home"),
+    "shadow": lambda: open("/etc/shadow").close(),
+    "init": lambda: os.stat("/proc/1/cmdline"),
+    "setuid": lambda: os.setuid(0),
+    "suid file": lambda: (write("/tmp/suid"), os.chmod("/tmp/suid", 0o4755)),
+    "chroot": lambda: os.chroot("/tmp"),
+    "mount": lambda: did(libc.mount(b"none", b"/tmp", b"tmpfs", 0, None)),
+    "namespace": lambda: did(libc.unshare(0x10000000)),
+    "module": lambda: did(libc.syscall(313, 0, b"", 0)),
+    "ptrace": lambda: did(libc.ptrace(16, os.getppid(), None, None)),
+    "bpf": lambda: did(libc.syscall(321, 0, None, 0)),
+    "clock": lambda: __import__("time").clock_settime(0, 0),
+    "hostname": lambda: socket.sethostname("escape"),
+    "raw socket": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close(),
+    "netlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close(),
+    "device": lambda: os.mknod("/tmp/disk", 0o60600, os.makedev(7, 0)),
+    "executable memory": lambda: __import__("mmap").mmap(-1, 4096, prot=7),
+    "realtime": lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1)),
+    "systemd": lambda: [os.environ[name] for name in ("NOTIFY_SOCKET",)],
+    "network": lambda: connect("127.0.0.1", 8099),
+}
+
+async def main(call):
+    worked = []
+    for name, attempt in ATTEMPTS.items():
+        try:
+            attempt()
+            worked.append(name)
+        except (OSError, KeyError):
+            pass
+    write("/tmp/allowed")  # what any app may do
+    await call.set(WORKED=";".join(worked) or "none")
+"""
+
+
+def configure(host: Host, by: str) -> None:
+    host.write("/srv/story/story.py", STORY.format(by=by))
+    host.write("/srv/story/prisoner.py", PRISONER)
+    host.write("/etc/ivrd/ivrd.toml", CONFIG)
+
+
+def main_pid(host: Host) -> int:
+    return int(host.show("ivrd.service", "MainPID"))
+
+
+def active_anew(host: Host, before: int) -> bool:
+    return main_pid(host) not in (0, before) and host.show("ivrd.service", "ActiveState") == "active"
+
+
+def test_a_wheel_becomes_a_running_service(host: Host) -> None:
+    said = host.run(*host.install(__version__), timeout=110).stdout
+    assert f"ivrd {__version__} serves" in said
+    assert host.show("ivrd.service", "ActiveState") == "active"
+    assert "2 workers" in host.show("ivrd.service", "StatusText")
+    assert host.ask("readlink", "-f", "/usr/bin/ivrd-shim") == f"/opt/ivrd/{__version__}/bin/ivrd-shim"
+    with host.caller() as caller:
+        answer = caller.ask("call", app="menu", heard="pls-entr-num-uwish2-call", keys="42#")
+    assert answer["outcome"].startswith("continued IVRD_STATUS=OK"), answer
+    assert answer["variables"]["MENU_CHOICE"] == "42"
+    # The same version is not installed over itself: workers run in it.
+    again = host.run("sh", "-c", f"/mnt/deploy/systemd/install /mnt/ivrd/ivrd-{__version__}-*.whl", check=False)
+    assert again.returncode == 1
+    assert "is installed already" in again.stderr
+
+
+def test_reload_moves_new_calls_and_keeps_old_ones(host: Host) -> None:
+    configure(host, "first")
+    host.run("systemctl", "reload", "ivrd")
+    with host.caller() as caller:
+        assert caller.ask("hold", count=20) == 20
+        configure(host, "second")
+        host.run("systemctl", "reload", "ivrd")
+        answer = caller.ask("call", app="quick")
+        assert answer["variables"]["BY"] == f"second-{__version__}"
+        # What cannot be loaded changes nothing, and systemctl says that it failed.
+        host.write("/srv/story/story.py", "import nothing_of_that_name")
+        assert host.run("systemctl", "reload", "ivrd", check=False).returncode != 0
+        assert host.show("ivrd.service", "ActiveState") == "active"
+        assert "nothing_of_that_name" in host.journal()
+        configure(host, "second")
+        assert caller.ask("finish") == {f"continued IVRD_STATUS=OK KEY=7 BY=first-{__version__}": 20}
+
+
+def test_an_app_is_locked_in(host: Host) -> None:
+    with host.caller() as caller:
+        answer = caller.ask("call", app="prisoner")
+    # Only the network, here of the container, is there for apps.
+    assert answer["variables"].get("WORKED") in ("none", "network"), answer
+
+
+def test_an_upgrade_with_calls_up_loses_none(host: Host) -> None:
+    before = main_pid(host)
+    with host.caller() as caller:
+        assert caller.ask("hold", count=LIVE) == LIVE
+        # The new calls come while the one goes and the other comes, not while pip is at work.
+        with host.start(*host.install(NEXT)) as installation:
+            there = f"/opt/ivrd/{NEXT}/bin/ivrd"
+            until(lambda: host.run("test", "-e", there, check=False).returncode == 0, 110, "the new version's files")
+            caller.ask("rush", count=NEW, rate=60)
+            said, _ = installation.communicate(timeout=60)
+        assert f"ivrd {NEXT} serves" in said
+        assert main_pid(host) != before
+        rushed = caller.ask("rushed")
+        assert set(rushed["outcomes"]) == {f"continued IVRD_STATUS=OK BY=second-{v}" for v in (__version__, NEXT)}, (
+            rushed
+        )
+        assert sum(rushed["outcomes"].values()) == NEW
+        print(f"upgrade: {rushed}")
+        # The old workers run the old code from the old place to the end, and are gone with their last call.
+        assert caller.ask("finish") == {f"continued IVRD_STATUS=OK KEY=7 BY=second-{__version__}": LIVE}
+    until(
+        lambda: __version__ not in host.ask("sh", "-c", "ps -o args= -u ivrd 2>/dev/null || cat /proc/[0-9]*/cmdline")
+    )
+
+
+def test_a_kill_of_the_main_process_loses_no_call(host: Host) -> None:
+    host.write("/etc/systemd/system/ivrd.service.d/test.conf", f"[Service]\nWatchdogSec={WATCHDOG_S}\n")
+    host.run("systemctl", "daemon-reload")
+    before = main_pid(host)
+    with host.caller() as caller:
+        assert caller.ask("hold", count=LIVE) == LIVE
+        host.run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", "ivrd")
+        until(lambda: active_anew(host, before), what="the restart")
+        assert caller.ask("call", app="quick")["outcome"].startswith("continued IVRD_STATUS=OK")
+        assert caller.ask("finish") == {f"continued IVRD_STATUS=OK KEY=7 BY=second-{NEXT}": LIVE}
+
+
+def test_the_watchdog_ends_a_hung_loop(host: Host) -> None:
+    before = main_pid(host)
+    with host.caller() as caller:
+        assert caller.ask("hold", count=20) == 20
+        host.run("sh", "-c", f"kill -STOP {before}")
+        stopped = time.monotonic()
+        until(lambda: active_anew(host, before), what="the watchdog's work")
+        took = time.monotonic() - stopped
+        print(f"watchdog: serves again {took:.1f} s after it hung")
+        # Of the two seconds one is python3's start, which takes its time on a machine that does other things too.
+        assert took < WATCHDOG_S + 2 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+        assert caller.ask("finish") == {f"continued IVRD_STATUS=OK KEY=7 BY=second-{NEXT}": 20}
+    assert host.show("ivrd.service", "NRestarts") != "0"
+
+
+def test_without_network_metrics_come_through_the_socket(host: Host) -> None:
+    host.run(
+        "install", "-D", "/mnt/deploy/systemd/drop-ins/no-network.conf", "/etc/systemd/system/ivrd.service.d/net.conf"
+    )
+    host.run("systemctl", "daemon-reload")
+    host.run("systemctl", "restart", "ivrd")
+    program = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9949/metrics', timeout=5).read().decode())"
+    figures = host.ask("python3", "-c", program)
+    assert re.search(rf'ivrd_build_info\{{.*version="{NEXT}"', figures), figures[:2000]
+    with host.caller() as caller:
+        assert caller.ask("call", app="prisoner")["variables"]["WORKED"] == "none"
+    host.run("rm", "/etc/systemd/system/ivrd.service.d/net.conf")
+    host.run("systemctl", "daemon-reload")
+    host.run("systemctl", "stop", "ivrd-metrics.socket")
+
+
+def test_stop_leaves_nothing(host: Host) -> None:
+    host.run("systemctl", "restart", "ivrd")
+    assert len(host.processes("ivrd")) >= 6
+    host.run("systemctl", "stop", "ivrd.socket", "ivrd.service")
+    assert host.processes("ivrd") == []
+    assert host.ask("find", "/run/ivrd", "-mindepth", "1") == ""
+    assert host.show("ivrd.service", "Result") == "success"
+
+
+def test_enabled_it_survives_a_reboot(host: Host) -> None:
+    host.reboot()
+    until(lambda: host.show("ivrd.service", "ActiveState") == "active", what="the start at boot")
+    with host.caller() as caller:
+        assert caller.ask("call", app="quick")["outcome"].startswith("continued IVRD_STATUS=OK")
+
+
+def test_uninstall_leaves_what_is_the_operators(host: Host) -> None:
+    host.run("/mnt/deploy/systemd/uninstall")
+    assert host.processes("ivrd") == []
+    left = host.ask("sh", "-c", "find / -xdev -iname '*ivrd*' -not -path '/proc/*' -not -path '/mnt/*' | sort")
+    assert set(left.split()) <= {"/etc/ivrd", "/etc/ivrd/ivrd.toml", "/etc/systemd/system/ivrd.service.d"}, left
