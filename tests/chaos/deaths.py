@@ -13,7 +13,7 @@ from ivrd.simulator.process import ProcessCall
 from ivrd.simulator.records import Outcome
 
 from .report import Report, middle
-from .rig import Rig, all_ended, hears_echo, open_rig
+from .rig import all_ended, hears_echo, open_rig
 
 HEARTBEAT_S = 1.0
 STUCK_S = HEARTBEAT_S + 2.0
@@ -108,14 +108,18 @@ async def _die_again(groups: dict[int, list[ProcessCall]], wrong: list[str]) -> 
     pid, victims = next(iter(groups.items()))
     os.kill(pid, signal.SIGKILL)
     await all_ended(victims)
-    for call in victims:
-        if call.outcome is not Outcome.HUNGUP_BY_APP or call.variables.get("IVRD_STATUS") != "CRASHED":
-            wrong.append(f"after a second death: {call.channel.ended}")
+    wrong += [
+        f"after a second death: {call.channel.ended}"
+        for call in victims
+        if (call.outcome, call.variables.get("IVRD_STATUS")) != (Outcome.HUNGUP_BY_APP, "CRASHED")
+    ]
 
 
 async def stacks(report: Report) -> None:
     """A worker whose loop is blocked shows its stacks in the log before it goes."""
-    source = "import time\n\n\nasync def main(call):\n    a_place_to_find()\n\n\ndef a_place_to_find():\n    time.sleep(60)\n"
+    source = (
+        "import time\n\nasync def main(call):\n    a_place_to_find()\n\ndef a_place_to_find():\n    time.sleep(60)\n"
+    )
     config = f'[apps.block]\nhandler = "block:main"\nworkers = 1\nheartbeat_timeout = {HEARTBEAT_S}\n'
     async with open_rig(config, files={"block.py": source}) as rig:
         call = rig.dial("block")

@@ -90,10 +90,7 @@ async def _only(rig: Rig, workers: int) -> bool:
 
 async def _refused(rig: Rig, module: Path, config: str, bad: str) -> list[str]:
     before = await rig.app("code")
-    if bad in _BAD_CODE:
-        module.write_text(bad)
-    else:
-        rig.service.configure(bad)
+    _spoil(rig, module, bad)
     problem = await rig.reload()
     rig.service.configure(config)
     after = await rig.app("code")
@@ -101,6 +98,13 @@ async def _refused(rig: Rig, module: Path, config: str, bad: str) -> list[str]:
     if _in_force(after) != _in_force(before):
         wrong.append(f"something changed: {before} {after}")
     return wrong
+
+
+def _spoil(rig: Rig, module: Path, bad: str) -> None:
+    if bad in _BAD_CODE:
+        module.write_text(bad)
+    else:
+        rig.service.configure(bad)
 
 
 def _in_force(app: AppStatus) -> tuple[int, int, set[int]]:
@@ -158,9 +162,7 @@ async def main(call):
 
 async def crash_loop(report: Report, *, windows: int = 6, seconds: float = 20.0, rate: float = 25.0) -> None:
     """An app that crashes at import beside a healthy one, which hardly notices; windows with and without it."""
-    config = (
-        '[apps.now]\nhandler = "apps:now"\nworkers = 2\n[apps.fragile]\nhandler = "fragile:main"\nworkers = 2\n'
-    )
+    config = '[apps.now]\nhandler = "apps:now"\nworkers = 2\n[apps.fragile]\nhandler = "fragile:main"\nworkers = 2\n'
     report.expect(2 * windows)
     figures: dict[bool, list[float]] = {True: [], False: []}
     processor: dict[bool, float] = {True: 0.0, False: 0.0}
