@@ -21,12 +21,14 @@ _SIP_MODULES = """
 """
 
 #: A caller for calls without SIP: `Local/press_1000_12#_250_2@rig-caller` answers, waits 1,000 ms, presses 1, 2 and #
-#: with 250 ms between keys, waits 2 s and hangs up; see `Asterisk.call`.
+#: with 250 ms between keys, waits 2 s and hangs up; see `Asterisk.call`. Who stays a while is heard after the keys:
+#: on a busy machine Asterisk reads two keys at once, plays the second one out anew, and ends that only at a sound.
 _CALLER = """
 [rig-caller]
 exten => _press_.,1,Answer()
  same => n,Wait($[${CUT(EXTEN,_,2)} / 1000])
  same => n,ExecIf($[${LEN(${CUT(EXTEN,_,3)})} > 0]?SendDTMF(${CUT(EXTEN,_,3)},${CUT(EXTEN,_,4)}))
+ same => n,ExecIf($[${CUT(EXTEN,_,5)} >= 3]?Playback(silence/1))
  same => n,Wait(${CUT(EXTEN,_,5)})
  same => n,Hangup()
 """

@@ -14,10 +14,13 @@ from collections.abc import Sequence
 PAYLOAD_TYPE = 101
 #: How long a key is held, in seconds, and how soon the next one may follow it.
 KEY_S, MIN_GAP_S = 0.1, 0.2
+#: How long silence is sent behind the last key, in seconds.
+VOICE_S = 2.0
 
 _EVENTS = "0123456789*#ABCD"  # RFC 4733, section 3.2: a key's number is its place
 _RATE = 8000
 _PACKET_S = 0.02
+_VOICE_EVERY_S = 0.05
 _VOLUME = 10
 _END = 0x80
 _SSRC = 0x1D7D
@@ -51,6 +54,12 @@ def key_presses(keys: Sequence[tuple[float, str]]) -> bytes:
             payload_type = PAYLOAD_TYPE | (0x80 if step == 1 else 0)
             at = pressed + step * _PACKET_S
             capture.append(_packet(at, _rtp(payload_type, sequence, round(pressed * _RATE), event)))
+    # Behind the last key comes sound, as a telephone sends it all the time: on a busy machine Asterisk reads two keys
+    # at once, plays the second one out anew, and ends that only when it hears something.
+    for step in range(round(VOICE_S / _VOICE_EVERY_S) if keys else 0):
+        sequence += 1
+        at = pressed + MIN_GAP_S + step * _VOICE_EVERY_S
+        capture.append(_packet(at, _rtp(0, sequence, round(at * _RATE), b"\xff" * 160)))
     return b"".join(capture)
 
 
