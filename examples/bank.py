@@ -20,7 +20,7 @@ class Account:
 
 
 # By caller number. A real app would ask a database here, with a client that can be awaited.
-ACCOUNTS = {"100": Account(pin="8642", balance=250), "+15550100": Account(pin="1357", balance=-12)}
+ACCOUNTS = {"100": Account(pin="8642", balance=20), "+15550100": Account(pin="1357", balance=-1250)}
 
 MENU = ["to-listen-to-it", "vm-press", "digits/1", "vm-reachoper"]  # "To listen to it, press 1; press 0 to reach…"
 
@@ -47,7 +47,7 @@ async def knows_pin(call: Call, account: Account, tries: int = 3) -> bool:
     """Ask for the PIN. `secret` keeps it out of every log, even where the caller mistyped it."""
     prompt = "agent-pass"
     for _ in range(tries):
-        if await call.digits(prompt, max=4, timeout=8, secret=True) == account.pin:
+        if await call.digits(prompt, max=4, timeout=10, digit_timeout=5, secret=True) == account.pin:
             await call.play("auth-thankyou", interrupt=True)
             return True
         prompt = "auth-incorrect"

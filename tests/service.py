@@ -245,8 +245,9 @@ class Service:
 
     def lines(self, event: str) -> list[dict[str, Any]]:
         """The log's lines of one event, such as `call.ended`, as their fields."""
-        lines = (json.loads(line) for line in self.log.splitlines(keepends=True) if line[0] == "{" and line[-1] == "\n")
-        return [line for line in lines if line["event"] == event]
+        wanted = f'"event": "{event}"'
+        lines = (line for line in self.log.splitlines(keepends=True) if line.startswith("{") and line.endswith("\n"))
+        return [json.loads(line) for line in lines if wanted in line]
 
     def wait_lines(self, event: str, count: int = 1, timeout: float = PATIENCE_S) -> list[dict[str, Any]]:
         """Wait until there are so many lines of an event, and return all of them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,10 +37,17 @@ exten => away,1,Wait(0.2)
 """
 
 
-def example_apps() -> str:
-    """The `[apps.…]` tables of examples/ivrd.toml, for a service whose files are elsewhere."""
-    _, first, rest = (EXAMPLES / "ivrd.toml").read_text().partition("[apps.")
-    return (first + rest).replace('path = "."', f"path = {json.dumps(str(EXAMPLES))}")
+def example_apps(*names: str) -> str:
+    """The tables of these apps (all, where none is named) in examples/ivrd.toml, for a service whose files are
+    elsewhere.
+    """
+    tables = re.split(r"(?m)^(?=\[)", (EXAMPLES / "ivrd.toml").read_text())
+    wanted = [
+        table
+        for table in tables
+        if (name := re.match(r"\[apps\.(\w+)]", table)) and name[1] in (names or name.groups())
+    ]
+    return "".join(wanted).replace('path = "."', f"path = {json.dumps(str(EXAMPLES))}")
 
 
 def bound(ivrd: Service) -> Mapping[Path, str]:
