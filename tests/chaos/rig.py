@@ -153,6 +153,7 @@ async def open_rig(
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
     # Modules are written anew within a second, which the time stamps in compiled ones do not tell apart.
     environment = {"PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
+    server.setdefault("max_calls", 2000)  # the default wants more descriptors than some machines give
     service = Service(config, files={"apps.py": APPS, **(files or {})}, env=environment, **server)
     await in_thread(service.__enter__)
     try:
