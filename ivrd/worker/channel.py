@@ -298,7 +298,7 @@ class Channel:
                 return
             self._backlog.popleft()
             self._written += 1
-        self._wake()
+            self._wake()
 
     def _lose(self) -> None:
         self.broken = True

@@ -438,6 +438,26 @@ async def test_secret_digits_are_in_no_line_that_is_logged_anywhere(autojump_clo
     assert "4711" not in said
 
 
+async def test_secret_digits_are_not_in_the_last_word_either(autojump_clock: MockClock) -> None:
+    async def handler(call: Call) -> None:
+        await call.exit(f"pin was {await call.digits(max=4, secret=True)}")
+
+    async with running(handler) as one:
+        one.caller.press("4711")
+        assert (await one.end()).detail == "pin was ****"
+    assert one.sent("E") == ["pin was ****"]
+
+
+async def test_keys_behind_a_wrong_one_are_thrown_away(autojump_clock: MockClock) -> None:
+    async def handler(call: Call) -> None:
+        assert await call.menu("welcome", "1", invalid="short", timeout=2) is None
+
+    async with running(handler) as one:
+        await one.caller.hears("welcome")
+        one.caller.press("91")
+        assert (await one.end()).result == "completed"
+
+
 async def test_commands_that_find_no_room_wait_and_stay_in_order(autojump_clock: MockClock) -> None:
     async def handler(call: Call) -> None:
         async with trio.open_nursery() as nursery:

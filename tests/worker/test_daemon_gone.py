@@ -148,6 +148,22 @@ async def test_a_daemon_that_does_not_read_holds_no_call_up(backend: Backend) ->
 
 
 @both
+async def test_what_the_last_daemon_did_not_read_is_not_told_to_the_next(backend: Backend) -> None:
+    async with open_daemon() as daemon:
+        worker = await daemon.launch("ivr:quick", backend=backend)
+        for _ in range(300):
+            _, call = await daemon.start(worker, started=False)
+            await call.ended(20)
+        daemon.vanish()
+        daemon.listen()
+        worker, register, batches = await adopt(daemon)
+        assert (register.served, register.held, batches) == (300, 0, [])
+        call_id, _ = await daemon.start(worker)
+        await daemon.ended(worker, call_id)
+        assert worker.messages == []
+
+
+@both
 async def test_deadlines_hold_without_a_daemon(backend: Backend) -> None:
     async with open_daemon() as daemon:
         worker = await daemon.launch("ivr:hold", backend=backend, max_duration=1.5)

@@ -154,6 +154,27 @@ async def test_5000_commands_without_reading_an_event_do_not_freeze_the_channel(
 
 
 @both
+async def test_what_a_handler_left_unsent_is_sent_before_the_end(backend: Backend) -> None:
+    async with open_daemon() as daemon:
+        worker = await daemon.launch("ivr:leaves_a_backlog", backend=backend)
+        call_id, call = await daemon.start(worker)
+        assert (await call.ended()).outcome == "continued"
+        assert call.variables["IVRD_STATUS"] == "OK"
+        assert (await daemon.ended(worker, call_id)).tally.commands == {"D": 1, "A": 100, "I": 1, "V": 1, "E": 1}
+
+
+@both
+async def test_a_hangup_cancels_where_it_could_also_raise(backend: Backend) -> None:
+    async with open_daemon() as daemon:
+        worker = await daemon.launch("ivr:tells_its_end", backend=backend)
+        call_id, call = await daemon.start(worker)
+        await call.hears("long")
+        call.hangup()
+        await daemon.ended(worker, call_id)
+        assert daemon.log_text() == {"asyncio": "CancelledError\n", "trio": "Cancelled\n"}[backend]
+
+
+@both
 async def test_5000_questions_do_not_freeze_the_channel(backend: Backend) -> None:
     async with open_daemon() as daemon:
         worker = await daemon.launch("ivr:flood_of_questions", backend=backend)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import queue
 import sys
+import threading
 from typing import Literal
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from ivrd import Call, CallEnded
+from ivrd import Call, CallEnded, SyncCall
 
 from .inprocess import Running, running, stopwatch
 
@@ -304,6 +306,27 @@ async def test_under_option_i_a_handler_may_let_call_ended_pass(autojump_clock: 
         assert await ended_after_hangup(one) == "hangup"
 
 
+async def test_under_option_i_who_waits_for_a_key_is_told_of_the_hangup(autojump_clock: MockClock) -> None:
+    async def handler(call: Call) -> None:
+        await call.digits(timeout=30)
+
+    async with running(handler, options="i") as one:
+        assert await ended_after_hangup(one) == "hangup"
+    assert one.at == pytest.approx(1, abs=0.1)
+
+
+async def test_under_option_i_idle_time_counts_from_the_hangup(autojump_clock: MockClock) -> None:
+    async def handler(call: Call) -> None:
+        await call.queue("long")
+        await trio.sleep_forever()
+
+    async with running(handler, options="i", idle_timeout=20.0) as one:
+        await trio.sleep(5)
+        one.caller.hangup()
+        assert (await one.end()).result == "timeout"
+    assert one.at == pytest.approx(25, abs=0.1)
+
+
 async def test_under_option_i_other_errors_are_errors(autojump_clock: MockClock) -> None:
     async def handler(call: Call) -> None:
         try:
@@ -315,6 +338,29 @@ async def test_under_option_i_other_errors_are_errors(autojump_clock: MockClock)
         await trio.sleep(1)
         one.caller.hangup()
         assert (await one.end()).result == "app_error"
+
+
+def test_a_thread_that_comes_back_when_all_is_over_is_told_so() -> None:
+    blocked = threading.Event()
+    seen: queue.Queue[BaseException] = queue.Queue()
+
+    def handler(call: SyncCall) -> None:
+        blocked.wait(30)
+        try:
+            call.log("hello?")
+        except BaseException as error:
+            seen.put(error)
+
+    async def main() -> None:
+        async with running(handler, hangup_grace=0.1) as one:
+            await trio.sleep(0.1)
+            one.caller.hangup()
+            assert (await one.end()).result == "hangup"
+            assert one.session.stuck
+
+    trio.run(main)
+    blocked.set()
+    assert isinstance(seen.get(timeout=30), CallEnded)
 
 
 async def test_the_call_id_is_set_and_logged_where_it_is_wanted(autojump_clock: MockClock) -> None:
@@ -332,6 +378,8 @@ async def test_the_tally(autojump_clock: MockClock) -> None:
         await call.digits("long", max=2)
         await trio.sleep(0.25)
         await call.log("x")
+        await trio.sleep(0.25)
+        await call.log("y")
 
     async with running(handler) as one:
         await trio.sleep(3)
@@ -343,14 +391,14 @@ async def test_the_tally(autojump_clock: MockClock) -> None:
         rest = one.session.count()
     tally = ended.tally
     assert tally.events == {"key": 2, "T": 1, "E": 1}
-    assert tally.commands == {"A": 1, "I": 1, "L": 1, "V": 1, "E": 1}
+    assert tally.commands == {"A": 1, "I": 1, "L": 2, "V": 1, "E": 1}
     assert tally.malformed == 1
     assert tally.first_command == pytest.approx(2, abs=0.01)
     assert tally.responses == [pytest.approx(0.25, abs=0.01)]
     assert part.events == {"key": 2, "T": 1}
     assert part.first_command == tally.first_command
     assert rest.events == {"E": 1}
-    assert rest.commands == {"L": 1, "V": 1, "E": 1}
+    assert rest.commands == {"L": 2, "V": 1, "E": 1}
     assert rest.first_command is None
     assert rest.responses == tally.responses
     assert one.session.count().events == {}

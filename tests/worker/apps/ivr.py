@@ -190,3 +190,18 @@ async def quick(call: Call) -> None:
 async def busy(call: Call) -> None:
     """Asterisk is busy for two seconds with what this asks for, and closes only then."""
     await call.send_dtmf("WW")
+
+
+async def leaves_a_backlog(call: Call) -> None:
+    """Returns while Asterisk takes nothing and its pipe is full."""
+    await call.send_dtmf("WW")
+    with anyio.move_on_after(0.3):
+        await call.play(*["short"] * 100)
+
+
+async def tells_its_end(call: Call) -> None:
+    try:
+        await call.play("long")
+    except BaseException as error:
+        os.write(2, f"{type(error).__name__}\n".encode())
+        raise
