@@ -20,9 +20,11 @@ _COMMANDS = {
     "check": "ivrd.cli.serve",
     "status": "ivrd.cli.operate",
     "calls": "ivrd.cli.operate",
+    "top": "ivrd.cli.top",
     "hangup": "ivrd.cli.operate",
     "reload": "ivrd.cli.operate",
     "drain": "ivrd.cli.operate",
+    "dial": "ivrd.cli.dial",
 }
 
 

@@ -14,7 +14,7 @@ from ivrd.cli.client import ask, ask_all
 from ivrd.cli.options import config_option, plain_errors
 from ivrd.wire import control as wire
 
-__all__ = ["calls", "drain", "hangup", "reload", "status"]
+__all__ = ["calls", "drain", "hangup", "reload", "seconds", "status"]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="For scripts.")
 
@@ -23,7 +23,8 @@ def _print_json(value: object) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
 
 
-def _seconds(value: float) -> str:
+def seconds(value: float) -> str:
+    """A time for a person: minutes and seconds, hours before them where there are any."""
     minutes, seconds = divmod(int(value), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
@@ -44,7 +45,7 @@ def status(config_path: str, as_json: bool) -> None:
     live = ", ".join(f"{count} {state}" for state, count in sorted(answer.calls.items())) or "none"
     results = ", ".join(f"{count} {result}" for result, count in sorted(answer.results.items())) or "none"
     console.print(
-        f"ivrd {answer.release}, pid {answer.pid}, up {_seconds(answer.uptime)}" + (", draining" * answer.draining)
+        f"ivrd {answer.release}, pid {answer.pid}, up {seconds(answer.uptime)}" + (", draining" * answer.draining)
     )
     console.print(f"calls: {live} (of {answer.max_calls} at most); ended: {results}")
     apps = Table("app", "calls", "of", "waiting", "generation", "state")
@@ -57,7 +58,7 @@ def status(config_path: str, as_json: bool) -> None:
             old = " (old)" if worker.generation < app.generation else ""
             workers.add_row(
                 app.name, str(worker.pid), worker.state + old, str(worker.calls), str(worker.served),
-                _seconds(worker.age), f"{worker.rss / 1e6:.0f} MB", f"{worker.lag * 1000:.0f} ms", str(worker.stuck),
+                seconds(worker.age), f"{worker.rss / 1e6:.0f} MB", f"{worker.lag * 1000:.0f} ms", str(worker.stuck),
             )  # fmt: skip
     console.print(apps, workers)
 
@@ -80,7 +81,7 @@ def calls(config_path: str, as_json: bool, app: str) -> None:
         return
     table = Table("call", "app", "state", "age", "attempt", "worker")
     for row in rows:
-        table.add_row(row.id, row.app, row.state, _seconds(row.age), str(row.attempt), str(row.worker or ""))
+        table.add_row(row.id, row.app, row.state, seconds(row.age), str(row.attempt), str(row.worker or ""))
     Console().print(table if rows else "no live calls")
 
 
