@@ -74,9 +74,9 @@ class Runner:
                 finally:
                     self.finished = True
         except BaseException as error:
-            # Cancelled from further out: this is not the handler's doing.
-            if isinstance(error, anyio.get_cancelled_exc_class()) and anyio.current_effective_deadline() == -math.inf:
-                raise
+            # Cancelled from further out is not the handler's doing, and must go on to where it came from.
+            if anyio.current_effective_deadline() == -math.inf and (cancellation := _cancellation(error)):
+                raise cancellation from None
             return error
         return None
 
@@ -99,6 +99,14 @@ class Runner:
         for task in list(self._tasks):
             if not task.done():
                 task.cancel()
+
+
+def _cancellation(error: BaseException) -> BaseException | None:
+    """Give what is cancellation in an error or in a group of errors."""
+    cancelled = anyio.get_cancelled_exc_class()
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(cancelled)[0]
+    return error if isinstance(error, cancelled) else None
 
 
 def current_runner() -> Runner | None:

@@ -111,20 +111,22 @@ class Session:
         Returns:
             How the call ended. The transport is closed; the handler is over, or was given up and is `stuck`.
         """
-        async with anyio.create_task_group() as tasks:
-            self._channel.run_writers_in(tasks)
-            self._channel.receive(self._start.early)
-            tasks.start_soon(self._read)
-            self._greet()
-            handlers.start_soon(self._handle)
-            await self._supervise()
-            end_by = self._limits.end_by(anyio.current_time())
-            # Who sends `E` must hold stdout and stderr open until Asterisk has closed, or the call is hung up instead.
-            if not self._dropped:
-                with anyio.CancelScope(deadline=end_by.closed):
-                    await self._read_all.wait()
-            tasks.cancel_scope.cancel()
-        self._transport.close()
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._channel.run_writers_in(tasks)
+                self._channel.receive(self._start.early)
+                tasks.start_soon(self._read)
+                self._greet()
+                handlers.start_soon(self._handle)
+                await self._supervise()
+                end_by = self._limits.end_by(anyio.current_time())
+                # Who sends `E` must hold stdout and stderr open until Asterisk has closed, or the call is hung up.
+                if not self._dropped:
+                    with anyio.CancelScope(deadline=end_by.closed):
+                        await self._read_all.wait()
+                tasks.cancel_scope.cancel()
+        finally:
+            self._transport.close()
         with anyio.CancelScope(deadline=end_by.given_up):
             await self._handled.wait()
         if not self._handled.is_set():
@@ -145,7 +147,6 @@ class Session:
         """Say how a call ended whose `run` raised, with a last try at hanging up."""
         self._decide("app_error", detail, eivr.hangup("internal error of ivrd"))
         self._runner.scope.cancel()
-        self._transport.close()
         return self._ended()
 
     @property
