@@ -26,7 +26,8 @@
 enum {
     MAX_ARGS = 32, MAX_HELLO = 16384, MAX_REPLY = 512, MAX_WAIT_S = 3600,
     MAX_LINE = 900,    /* Asterisk takes 1,023 bytes as a line, and the rest as the next command */
-    RETRY_MS = 20,     /* between two tries to reach a daemon that is just starting */
+    RETRY_MS = 10,     /* before the second try to reach a daemon that is just starting; doubled up to the next */
+    RETRY_MOST_MS = 160, /* for many may be waiting, and it is they who would keep it from starting */
     MARGIN_MS = 500,   /* beyond the wait that the daemon named, for it to say itself how that ended */
     LOG_MS = 1000,     /* for the line in Asterisk's log: the caller comes first */
     COMMAND_MS = 5000, /* for the commands that send the caller on */
@@ -174,7 +175,7 @@ static enum verdict await_answer(struct call *call, int sock, long long until)
 static enum verdict hand_over(struct call *call, long long until)
 {
     strcpy(call->status, "UNAVAILABLE");
-    for (;;) {
+    for (int pause_ms = RETRY_MS;; pause_ms = pause_ms < RETRY_MOST_MS ? 2 * pause_ms : pause_ms) {
         int sock = reach_daemon(call, until);
         bool starting = sock == -ENOENT || sock == -ECONNREFUSED || sock == -EAGAIN || sock == -ETOOMANYREFS;
         enum verdict verdict = sock >= 0 ? await_answer(call, sock, until) : starting ? LOST : REFUSED;
@@ -184,7 +185,7 @@ static enum verdict hand_over(struct call *call, long long until)
             refuse(call, "no daemon at %s (%s)", call->daemon.sun_path, strerror(-sock));
         if (verdict != LOST || now_ms() >= until)
             return verdict;
-        poll(NULL, 0, RETRY_MS);
+        poll(NULL, 0, pause_ms);
     }
 }
 

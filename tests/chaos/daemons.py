@@ -148,7 +148,7 @@ async def daemon_stopped(report: Report, *, seconds: float = 30.0, calls: int = 
     report.none("workers killed for the daemon's silence", killed)
 
 
-async def upgrades(report: Report, *, upgrades: int = 20, calls: int = 200, rate: float = 30.0) -> None:
+async def upgrades(report: Report, *, upgrades: int = 20, calls: int = 200, rate: float = 10.0) -> None:
     """SIGUSR2 and a new daemon, with calls up and new ones coming: none is lost, refused, or falls back."""
     report.expect(upgrades)
     left: list[int] = []

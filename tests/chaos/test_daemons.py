@@ -16,7 +16,7 @@ async def test_a_stopped_daemon_is_no_concern_of_a_caller() -> None:
 
 async def test_an_upgrade_costs_no_call() -> None:
     report = Report()
-    await daemons.upgrades(report, upgrades=3, calls=30, rate=20)
+    await daemons.upgrades(report, upgrades=3, calls=30, rate=10)
     report.check()
 
 
