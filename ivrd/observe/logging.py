@@ -3,13 +3,17 @@
 The rule that holds here: a line is a fixed event name (`call.ended`) and fields, never a sentence made of values; and a
 traceback shows no local variables, for among them is what a caller typed. structlog is imported by `configure`, not by
 this module, because it brings rich along and a worker that logs nothing should not wait for that at its start.
+A flood of one warning or error is thinned out, with a count of what was left out.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Literal
+
+from ivrd.observe.repeats import Repeats
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger, Processor
@@ -34,7 +38,19 @@ def configure(format: Format, level: str, **fields: object) -> None:  # noqa: A0
     def add_fields(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         return {**fields, **event}
 
+    repeats = Repeats()
+
+    def thin_out(_logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if LEVELS.get(method, 0) >= LEVELS["warning"]:
+            left_out = repeats.admit(str(event.get("event")), time.monotonic())
+            if left_out is None:
+                raise structlog.DropEvent
+            if left_out:
+                event["left_out"] = left_out
+        return event
+
     processors: list[Processor] = [
+        thin_out,
         structlog.contextvars.merge_contextvars,
         add_fields,
         structlog.processors.add_log_level,
