@@ -59,4 +59,4 @@ def test_random_sequences_give_the_same_events(start_asterisk: StartAsterisk, st
     real = Real(stage, "22")
     real.use(start_asterisk("22", bind=real.bind))
     scenarios = draw(RANDOM, SEED, DirectorySounds(stage.sounds))
-    passed(try_scenarios(stage, real, stage.put(scenarios)))
+    passed(try_scenarios(stage, real, stage.put(scenarios), twice=True))

@@ -64,7 +64,7 @@ def _try_random(stage: Stage, real: Real, count: int, number: int, progress: Pro
     whole = Trial(real.version)
     for start in range(0, count, _BATCH):
         named = stage.put(scenarios[start : start + _BATCH])
-        whole.add(try_scenarios(stage, real, named, done=partial(progress.advance, task)))
+        whole.add(try_scenarios(stage, real, named, done=partial(progress.advance, task), twice=True))
     return whole
 
 
@@ -72,16 +72,13 @@ def _keep(stage: Stage, real: Real, failures: list[tuple[Scenario, str]], consol
     """Make failing random scenarios short and add them to the file."""
     for scenario, _ in failures:
         found = shortest(stage, real, scenario)
-        if found is None:
-            console.print(f"{scenario.name} did not fail again; it is not kept")
-            continue
         with _FOUND.open("a", encoding="utf-8") as file:
             file.write("\n" + scenario_text(replace(found, name=f"{scenario.name}, shortened")))
         console.print(f"{scenario.name}: kept in {_FOUND.name}, {len(found.steps)} steps")
 
 
 def _show(trials: list[tuple[str, int, Trial]], console: Console) -> None:
-    table = Table("scenarios", "Asterisk", "run", "differ", "timed again", "median ms", "max ms", "in")
+    table = Table("scenarios", "Asterisk", "run", "differ", "tried again", "median ms", "max ms", "in")
     for kind, count, trial in trials:
         worst, name = trial.times.worst
         figures = (count, len(trial.failures), len(trial.retried), f"{trial.times.median:.1f}", f"{worst:.0f}")

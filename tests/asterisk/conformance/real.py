@@ -21,6 +21,7 @@ SOUNDS = "/usr/share/asterisk/sounds"
 _LINGER_S = 1.0
 _STAY_S = 30
 _FRAME = "Playback(c/tick)"
+_APP_STARTS = "Wait(0.04)"  # as long as the app's own frame and the fork take: both sides' times count from its start
 
 
 def _application(stage: Stage, name: str, scenario: Scenario) -> str:
@@ -45,7 +46,7 @@ def dialplan(stage: Stage, scenarios: Mapping[str, Scenario]) -> str:
             dead += f"[dead-{name}]\n" + _extension(name, ["Hangup()"]) + _extension("h", run)
         else:
             app += _extension(name, [*([_FRAME] if scenario.channel == "up" else []), *run, "Hangup()"])
-        actions = ["Answer()", *([_FRAME] if scenario.channel == "down" else [])]
+        actions = ["Answer()", _FRAME if scenario.channel == "down" else _APP_STARTS]
         for pause_ms, action in scenario.caller:
             actions.append(f"Wait({pause_ms / 1000})")
             actions.append("Hangup()" if action == "hangup" else f"SendDTMF({action})")

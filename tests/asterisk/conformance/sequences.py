@@ -64,7 +64,7 @@ def _scenarios(draw: st.DrawFn) -> Scenario:
     # What is left in Asterisk's buffer comes out line by line.
     steps.append("wait 700")
     last = draw(_last_words)
-    for _ in range(20):
+    for _ in range(24):
         steps += [f"> {last}", "wait 110"]
     caller: list[Action] = draw(
         st.lists(st.tuples(st.sampled_from([100, 400, 900]), st.sampled_from("12*D")), max_size=3)
@@ -77,7 +77,7 @@ def _scenarios(draw: st.DrawFn) -> Scenario:
 
 
 def draw(count: int, number: int, sounds: Sounds) -> list[Scenario]:
-    """So many fair scenarios, the same ones for the same seed.
+    """So many fair scenarios, the same ones for the same seed as long as the code is the same.
 
     Args:
         count: how many.
