@@ -9,6 +9,7 @@ think so.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ivrd.rules.life import Admitted, TurnedAway
@@ -94,18 +95,18 @@ class Desk:
         if call in self._line:
             self._line.remove(call)
 
-    def assign(self) -> list[tuple[str, int]]:
-        """Give out as many free places as there are calls.
+    def assign(self) -> Iterator[tuple[str, int]]:
+        """Give out as many free places as there are calls, one by one.
 
-        Returns:
-            Pairs of call and worker key, in the order in which the calls came; both are in the books.
+        A call that could not be handed over may be back at the head of the line before the next one is looked at.
+
+        Yields:
+            Call and worker key, in the order in which the calls came; both are in the books.
         """
-        given = []
         while self._line and (seat := self._best()) is not None:
             call = self._line.popleft()
             seat.calls.add(call)
-            given.append((call, seat.worker))
-        return given
+            yield call, seat.worker
 
     def release(self, call: str, worker: int) -> None:
         """Note that a worker holds this call no more."""
