@@ -36,12 +36,14 @@ class SimulatedCall(ABC):
         channel: the model, whose time begins at 0 as well.
     """
 
-    __slots__ = ("_change", "_hears_from", "channel", "keys")
+    __slots__ = ("_change", "_hears_from", "channel", "hides_keys", "keys")
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.keys: list[tuple[float, str]] = []
         """The keys that were pressed, with their times."""
+        self.hides_keys = False
+        """Nothing is known of what the keys are for, so none is shown."""
         self._hears_from = 0
         self._change: anyio.Event | None = None
 
@@ -182,17 +184,23 @@ class SimulatedCall(ABC):
 
     def key_fate(self, number: int) -> Literal["secret", "public", "untaken"]:
         """Say whether a key may be shown, counted from 0; here nothing is known of secrets."""
-        return "public"
+        return "secret" if self.hides_keys else "public"
 
     def masked(self, text: str) -> str:
         """Give the text without the secret digits, as far as they are known."""
         return text
 
-    def happenings(self) -> list[tuple[float, str]]:
-        """What happened so far, in order: each thing's time and what it was."""
+    def happenings(self, *, strict: bool = False) -> list[tuple[float, str]]:
+        """What happened so far, in order: each thing's time and what it was.
+
+        Args:
+            strict: do not show keys either of which it is not known yet what they are for.
+        """
         lines = [(one.start, f"hears {one.prompt} ({one.how})") for one in self.channel.heard]
         for number, (when, key) in enumerate(self.keys):
-            lines.append((when, f"presses {'*' * 4 if self.key_fate(number) == 'secret' else key}"))
+            fate = self.key_fate(number)
+            hidden = fate == "secret" or (strict and fate == "untaken")
+            lines.append((when, f"presses {'****' if hidden else key}"))
         lines += [(sent.time, f"is sent the keys {sent.digits}") for sent in self.channel.sent_dtmf]
         lines += [(line.time, f"{line.level}: {line.text}") for line in self.channel.log]
         if self.channel.ended:

@@ -133,6 +133,10 @@ class DirectorySounds:
             self._cache[name] = self._look_up(name)
         return self._cache[name]
 
+    def paths(self, name: str, extension: str) -> list[str]:
+        """Give the files that a prompt may have in one format, the first to be looked for first."""
+        return [f"{self._path(name, language)}.{extension}" for language in self._languages]
+
     def _look_up(self, name: str) -> Sound | None:
         for language in self._languages:
             base = self._path(name, language)

@@ -1,0 +1,196 @@
+"""`ivrd dial`: call an app from the terminal or from a script, with no Asterisk.
+
+The rule that holds here: what is printed and written is fit to be seen, secret digits masked; the exit status says
+whether the call went as its script and the app meant it to.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+
+from ivrd.cli.options import config_option, plain_errors
+from ivrd.config import App, Config, load
+from ivrd.errors import ConfigError, IvrdError
+
+__all__ = ["dial"]
+
+_BAD_RESULTS = ("app_error", "timeout", "worker_died", "rejected")
+_BAD_OUTCOMES = ("went_away", "deadlocked", "refused", "crashed")
+
+
+@click.command(epilog="The caller's script: keys such as 1 or 22#, wait:PROMPT, pause:SECONDS, hangup:SECONDS, "
+               "patience:SECONDS, divided by blanks.")  # fmt: skip
+@config_option
+@click.argument("app")
+@click.argument("args", nargs=-1)
+@click.option("--keys", metavar="SCRIPT", help="What the caller does, instead of the keyboard.")
+@click.option(
+    "--fast", is_flag=True, help="In virtual time: waiting takes none. Needs --keys; not for apps that use a network."
+)
+@click.option("--json", "as_json", is_flag=True, help="The call as JSON, for scripts.")
+@click.option("--shim", is_flag=True, help="Call a running daemon, through the real shim.")
+@click.option("--command", is_flag=True, help="APP is a program, with its path; ARGS are its arguments.")
+@click.option("--options", default="", metavar="LETTERS", help="ExternalIVR()'s options, of n, i and d.")
+@click.option("--set", "variables", multiple=True, metavar="NAME=VALUE", help="A channel variable; as often as needed.")
+@click.option(
+    "--sounds", metavar="DIR", help="Asterisk's sounds, for prompts' lengths; else any prompt plays a second."
+)
+@click.option(
+    "--audio", metavar="FILE", help="Write what is heard to a .wav; from .wav, .ulaw, .alaw and .slin, no .gsm."
+)
+@click.option("--save", metavar="FILE", help="Record the call.")
+@click.option("--replay", metavar="FILE", help="Be the caller of a recording, and tell where the app now differs.")
+@click.option(
+    "--secret", default="", metavar="DIGITS", help="For --replay: the secret keys, which are in no recording."
+)
+@click.option(
+    "--backend", type=click.Choice(["asyncio", "trio"]), default="asyncio", help="The loop for module:function."
+)
+@click.option(
+    "--lifespan", default="", metavar="MODULE:FUNCTION", help="For module:function: what is entered around it."
+)
+def dial(config_path: str, app: str, args: tuple[str, ...], **given: Any) -> None:
+    """Call APP: a configured app's name, or module:function with no configuration at all."""
+    with plain_errors():
+        status = _dial(config_path, app, args, given)
+    raise SystemExit(status)
+
+
+def _dial(config_path: str, app: str, args: tuple[str, ...], given: Mapping[str, Any]) -> int:
+    from ivrd.cli import dialling
+    from ivrd.phone import recording, replay
+    from ivrd.simulator import script
+    from ivrd.simulator.sounds import DirectorySounds, SoundTable
+
+    then = recording.load(given["replay"]) if given["replay"] else None
+    steps = script.read(given["keys"] or "") if then is None else replay.script_of(then, given["secret"])
+    scripted = given["keys"] is not None or then is not None
+    _check(given, scripted)
+    variables = dict(_assignment(text) for text in given["variables"])
+    sounds = DirectorySounds(given["sounds"]) if given["sounds"] else SoundTable()
+    console = Console(file=sys.stdout)  # this one, also while what the app prints is kept off the screen
+    order = dialling.Order(
+        title=f"{app}({','.join(args)})" if args else app,
+        args=args or (then.args if then else ()),
+        options=given["options"] or (then.options if then else ""),
+        variables={**(replay.variables_of(then) if then else {}), **variables},
+        sounds=sounds,
+        steps=steps,
+        show=console.is_terminal and not given["as_json"] and not given["fast"],
+        keyboard=sys.stdin.isatty() and not scripted,
+        console=console,
+    )
+    if given["command"]:
+        served = dialling.dial_program([app, *args], order)
+    elif given["shim"]:
+        server = load(config_path).server
+        served = dialling.dial_program([dialling.find_shim(), f"--socket={server.socket}", app, *args], order)
+    else:
+        call = dialling.dial_app_fast if given["fast"] else dialling.dial_app
+        served = call(_configured(config_path, app, given), app, order)
+
+    now = recording.Recording(
+        app=app, args=order.args, options=order.options, lines=served.wire.lines(), result=served.result
+    )
+    if given["save"]:
+        recording.save(given["save"], now)
+    changes = replay.differences(then, now) if then else []
+    if given["as_json"]:
+        click.echo(msgspec.json.format(msgspec.json.encode(_as_json(served, now, changes))).decode())
+    else:
+        _tell(served, changes, replayed=then is not None)
+    if given["audio"]:
+        _write_audio(given["audio"], served.call.heard, sounds)
+    outcome = served.call.outcome
+    bad = outcome is None or outcome in _BAD_OUTCOMES or served.result in _BAD_RESULTS
+    return int(bad or bool(served.problem or changes))
+
+
+def _check(given: Mapping[str, Any], scripted: bool) -> None:
+    if given["shim"] and given["command"]:
+        raise IvrdError("--shim and --command: give one of them")
+    if given["fast"] and (given["shim"] or given["command"] or not scripted):
+        raise IvrdError("--fast is for an app in this process and a caller with a script: add --keys, leave --shim out")
+    if given["keys"] is not None and given["replay"]:
+        raise IvrdError("--keys and --replay: give one of them, both say what the caller does")
+    if not scripted and not sys.stdin.isatty():
+        raise IvrdError("standard input is no terminal to press keys on: say what the caller does with --keys SCRIPT")
+    if given["audio"] and not given["sounds"]:
+        raise IvrdError("--audio needs the prompts' files: say where they are with --sounds DIR")
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise IvrdError(f"--set {text!r}: write NAME=VALUE")
+    return name, value
+
+
+def _configured(config_path: str, app: str, given: Mapping[str, Any]) -> App:
+    if ":" in app:
+        return App(handler=app, path=os.getcwd(), backend=given["backend"], lifespan=given["lifespan"])
+    config: Config = load(config_path)
+    if app not in config.apps:
+        raise ConfigError(f"{config_path} has no app {app!r}: it has {', '.join(config.apps)}; or dial module:function")
+    return config.apps[app]
+
+
+def _tell(served: Any, changes: list[str], *, replayed: bool) -> None:
+    call = served.call
+    for when, what in call.happenings(strict=True):
+        click.echo(f"{when:8.2f}  {what}")
+    for name, value in call.variables.items():
+        click.echo(f"{'':8}  {name} = {call.masked(value)}")
+    if served.result:
+        click.echo(f"{'':8}  result: {served.result}")
+    for text in [*served.errors, *([served.problem] if served.problem else [])]:
+        click.echo(f"ivrd: {text.rstrip()}", err=True)
+    if replayed:
+        click.echo("the app behaves as it did" if not changes else "the app behaves differently:")
+        for line in changes:
+            click.echo(f"  {line}")
+
+
+def _as_json(served: Any, now: Any, changes: list[str]) -> dict[str, object]:
+    call = served.call
+    ending = call.channel.ended
+    keys = [
+        {"at": round(at, 3), "key": key if call.key_fate(number) == "public" else None}
+        for number, (at, key) in enumerate(call.keys)
+    ]
+    return {
+        "app": now.app,
+        "args": now.args,
+        "outcome": ending.outcome if ending else None,
+        "detail": call.masked(ending.detail) if ending else "",
+        "duration": round(ending.time, 3) if ending else None,
+        "result": served.result,
+        "problem": served.problem,
+        "errors": served.errors,
+        "heard": [
+            {"prompt": one.prompt, "start": round(one.start, 3), "end": one.end and round(one.end, 3), "how": one.how}
+            for one in call.heard
+        ],
+        "pressed": keys,
+        "variables": {name: call.masked(value) for name, value in call.variables.items()},
+        "function_writes": [[name, call.masked(value)] for name, value in call.channel.function_writes],
+        "log": [{"at": round(one.time, 3), "level": one.level, "text": call.masked(one.text)} for one in call.log],
+        "differences": changes,
+        "wire": now.lines,
+    }
+
+
+def _write_audio(path: str, heard: Any, sounds: Any) -> None:
+    from ivrd.phone.audio import write_wav
+
+    for prompt in write_wav(path, heard, sounds):
+        click.echo(
+            f"ivrd: {prompt} is silence in {path}: of .wav, .ulaw, .alaw and .slin it has none of 8 kHz", err=True
+        )

@@ -1,0 +1,217 @@
+"""Where `ivrd dial` connects a call to: a handler in this process, a running daemon's shim, or any program.
+
+The rule that holds here: an app in this process runs as in a worker, on the same loop and by the same session, so what
+is seen at the desk is what happens in service.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import trio
+from rich.console import Console
+
+from ivrd.cli.line import converse
+from ivrd.cli.screen import Screen
+from ivrd.config import App
+from ivrd.errors import IvrdError
+from ivrd.phone.local import LocalCall
+from ivrd.phone.recording import Wire
+from ivrd.phone.world import World
+from ivrd.simulator.caller import NotSeen, SimulatedCall
+from ivrd.simulator.channel import Channel
+from ivrd.simulator.process import open_exchange
+from ivrd.simulator.script import Step
+from ivrd.simulator.sounds import Sounds
+from ivrd.worker.loader import load
+
+__all__ = ["Order", "Served", "dial_app", "dial_app_fast", "dial_program", "find_shim"]
+
+PATIENCE = 10.0  # seconds after which a channel that is blocked counts as blocked for ever
+_SHIM = "ivrd-shim"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is dialled and by whom.
+
+    Attributes:
+        title: what to call it.
+        args: what the dialplan passes.
+        options: the dialplan's option letters.
+        variables: the channel's variables.
+        sounds: which prompts there are.
+        steps: the caller's script.
+        show: draw a screen.
+        keyboard: take keys from the terminal.
+        console: where to draw.
+    """
+
+    title: str
+    args: tuple[str, ...]
+    options: str
+    variables: dict[str, str]
+    sounds: Sounds
+    steps: Sequence[Step]
+    show: bool
+    keyboard: bool
+    console: Console
+
+    def screen(self, call: SimulatedCall, wire: Wire) -> Screen | None:
+        """Make the screen, if there is to be one."""
+        return Screen(self.title, call, wire, self.sounds) if self.show else None
+
+
+@dataclass
+class Served:
+    """A call that is over.
+
+    Attributes:
+        call: the call.
+        wire: what went over its wire.
+        result: how it ended for ivrd, where that is known.
+        problem: what went wrong with the caller's script.
+        errors: what the app's worker would have logged.
+    """
+
+    call: SimulatedCall
+    wire: Wire
+    result: str = ""
+    problem: str = ""
+    errors: list[str] = field(default_factory=list)
+
+
+def dial_app(app: App, name: str, order: Order) -> Served:
+    """Call a handler in this process, in real time.
+
+    Raises:
+        AppLoadError: it cannot be had.
+    """
+    handler, lifespan = load(app)
+    loose = _Loose()
+    options: dict[str, Any] = {}
+    if app.backend == "asyncio":
+        from ivrd.worker.isolation import IsolatingLoop
+
+        options["loop_factory"] = functools.partial(IsolatingLoop, loose)
+
+    async def run() -> Served:
+        async with lifespan(), anyio.create_task_group() as tasks:
+            wire = Wire()
+            wire.call = call = LocalCall(_channel(name, order, wire), app, name, handler, order.args)
+            tasks.start_soon(call.run, tasks)
+            problem = await converse(
+                call,
+                call.until_handled,
+                screen=order.screen(call, wire),
+                keyboard=order.keyboard,
+                steps=order.steps,
+                console=order.console,
+            )
+            tasks.cancel_scope.cancel()
+        return _served(call, wire, problem, loose.lines)
+
+    return anyio.run(run, backend=app.backend, backend_options=options)
+
+
+def dial_app_fast(app: App, name: str, order: Order) -> Served:
+    """Call a handler in this process, in virtual time.
+
+    Raises:
+        AppLoadError: it cannot be had.
+        Stuck: it blocks its loop.
+    """
+    handler, lifespan = load(app)
+    world = World(app.backend)
+
+    async def run() -> Served:
+        await world.stack.enter_async_context(lifespan())
+        wire = Wire()
+        wire.call = call = LocalCall(_channel(name, order, wire), app, name, handler, order.args)
+        world.start(call)
+        problem = ""
+        try:
+            await call.follow(order.steps)
+        except NotSeen as error:
+            problem = str(error).partition("\n")[0].rstrip(":")
+            call.hangup()
+        await call.until_handled()
+        return _served(call, wire, problem, world.loose)
+
+    try:
+        return world.do(run)
+    finally:
+        world.close()
+
+
+def dial_program(argv: Sequence[str], order: Order) -> Served:
+    """Call a program, the shim for one, over real pipes. Nothing is known of what is secret, so keys are not shown."""
+
+    async def run() -> Served:
+        async with open_exchange(sounds=order.sounds, patience=PATIENCE) as exchange:
+            wire = Wire()
+            call = exchange.dial(argv, order.options, variables=order.variables, trace=wire)
+            call.hides_keys = True
+            wire.call = call
+
+            async def over() -> None:
+                await call.ended(timeout=float("inf"))
+
+            problem = await converse(
+                call,
+                over,
+                screen=order.screen(call, wire),
+                keyboard=order.keyboard,
+                steps=order.steps,
+                console=order.console,
+            )
+        return Served(call, wire, problem=problem)
+
+    return trio.run(run)
+
+
+def find_shim() -> str:
+    """Give the shim's path: beside this Python, or on the PATH.
+
+    Raises:
+        IvrdError: it is not installed.
+    """
+    beside = Path(sys.executable).with_name(_SHIM)
+    found = str(beside) if beside.exists() else shutil.which(_SHIM)
+    if found is None:
+        raise IvrdError(f"{_SHIM} is neither beside {sys.executable} nor on the PATH: install ivrd with its shim")
+    return found
+
+
+def _channel(name: str, order: Order, wire: Wire) -> Channel:
+    return Channel(
+        (f"/usr/bin/{_SHIM}", name, *order.args),
+        order.options,
+        variables=order.variables,
+        sounds=order.sounds,
+        patience=PATIENCE,
+        trace=wire,
+    )
+
+
+def _served(call: LocalCall, wire: Wire, problem: str, loose: list[str]) -> Served:
+    result = call.result.result if call.result else ""
+    return Served(call, wire, result, problem, [*map(call.masked, call.problems), *loose])
+
+
+class _Loose:
+    """What tasks raise that no call answers for; see `worker.session.ErrorLog`."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def error(self, event: str, **fields: object) -> None:
+        """Keep it."""
+        self.lines.append(f"{event}: {fields}")

@@ -1,0 +1,200 @@
+"""`ivrd dial` from scripts: what it prints, writes and returns, in virtual time and in real time."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+import wave
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+IVRD = str(Path(sys.executable).with_name("ivrd"))
+APP = """
+import asyncio, os
+
+async def main(call):
+    pin = await call.digits("enter-pin", max=4, secret=True)
+    choice = await call.menu("menu", "12", retries=0)
+    language = await call.get("LANGUAGE")
+    await call.set(PIN=pin, CHOICE=choice or "none", ARGS="/".join(call.args), SAID=language)
+    await call.play("goodbye" if choice == "1" or not os.environ.get("NEWER") else "so-long")
+    await call.log(f"the PIN was {pin}")
+
+async def slow(call):
+    await asyncio.sleep(3600)
+
+async def broken(call):
+    raise ValueError("oops")
+
+def plain(call):
+    call.play("hello")
+    call.exit("done")
+"""
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    (tmp_path / "menu.py").write_text(APP)
+    return tmp_path
+
+
+def dial(desk: Path, *args: str, status: int = 0, env: dict[str, str] | None = None) -> str:
+    """What it prints, on both streams."""
+    done = subprocess.run(
+        [IVRD, "dial", *args],
+        cwd=desk,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+        env=env,
+    )
+    assert done.returncode == status, done.stdout
+    return done.stdout
+
+
+def dial_json(desk: Path, *args: str, status: int = 0) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(dial(desk, *args, "--json", status=status))
+    return answer
+
+
+SCRIPT = "wait:enter-pin 8642 wait:menu 1"
+
+
+@pytest.mark.parametrize("more", [["--fast"], ["--fast", "--backend=trio"], []])
+def test_the_transcript(desk: Path, more: list[str]) -> None:
+    text = dial(desk, "menu:main", "a", "b", "--keys", SCRIPT, "--set", "LANGUAGE=en", *more)
+    assert [line.split(None, 1)[1] for line in text.splitlines()[:9]] == [
+        "hears enter-pin (interrupted)",
+        *["presses ****"] * 4,
+        "hears menu (interrupted)",
+        "presses 1",
+        "hears goodbye (finished)",
+        "NOTICE: Log message from EIVR: the PIN was ****",
+    ]
+    assert "ARGS = a/b" in text
+    assert "PIN = ****" in text
+    assert "SAID = en" in text
+    assert "result: completed" in text
+    assert "8642" not in text
+
+
+def test_json_holds_all_but_the_secret(desk: Path) -> None:
+    text = dial(desk, "menu:main", "--keys", SCRIPT, "--fast", "--json")
+    assert "8642" not in text
+    call = json.loads(text)
+    assert (call["outcome"], call["result"], call["problem"], call["errors"]) == ("continued", "completed", "", [])
+    assert [one["prompt"] for one in call["heard"]] == ["enter-pin", "menu", "goodbye"]
+    assert [key["key"] for key in call["pressed"]] == [None] * 4 + ["1"]
+    assert [line["text"] for line in call["wire"]][:3] == ["A,enter-pin", "?", "I,x"]
+    assert call["duration"] == pytest.approx(1.6, abs=0.3)
+
+
+def test_an_hour_and_a_plain_function(desk: Path) -> None:
+    (desk / "ivrd.toml").write_text(
+        '[apps.wait]\nhandler = "menu:slow"\npath = "."\nidle_timeout = 0.0\nmax_duration = 0.0\n'
+    )
+    call = dial_json(desk, "-c", "ivrd.toml", "wait", "--keys", "", "--fast")
+    assert call["duration"] == pytest.approx(3600, abs=1)
+    assert dial_json(desk, "menu:plain", "--keys", "wait:hello")["detail"] == "done"
+
+
+def test_what_goes_wrong_shows_in_the_status(desk: Path) -> None:
+    assert "ivrd: call.app_error: Traceback" in dial(desk, "menu:broken", "--keys", "1", "--fast", status=1)
+    text = dial(desk, "menu:main", "--keys", "wait:nothing", "--fast", status=1)
+    assert text.splitlines()[-1] == "ivrd: the call ended while the caller waited for prompt 'nothing'"
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "says"),
+    [
+        (
+            ["menu:main"],
+            1,
+            "standard input is no terminal to press keys on: say what the caller does with --keys SCRIPT",
+        ),
+        (["menu:main", "--keys", "pauze:1"], 1, "word 1 ('pauze:1', column 1)"),
+        (["menu:nope", "--keys", ""], 1, "handler 'menu:nope': menu has no 'nope'"),
+        (["menu:main", "--keys", "", "--set", "X"], 1, "--set 'X': write NAME=VALUE"),
+        (["menu:main", "--keys", "", "--audio", "x.wav"], 1, "--audio needs the prompts' files"),
+        (["menu:main", "--keys", "", "--fast", "--shim"], 1, "--fast is for an app in this process"),
+        (["-c", "none.toml", "menu", "--keys", ""], 2, "none.toml"),
+        (["menu:main", "--replay", "menu.py"], 1, "menu.py is no recording"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(desk: Path, args: list[str], status: int, says: str) -> None:
+    text = dial(desk, *args, status=status)
+    assert text.startswith("ivrd: ")
+    assert says in text
+    assert len(text.splitlines()) == 1
+
+
+def test_a_recording_is_private_and_plays_again(desk: Path) -> None:
+    dial(
+        desk,
+        "menu:main",
+        "a",
+        "--keys",
+        "wait:enter-pin pause:0.3 8642 wait:menu 2",
+        "--set",
+        "LANGUAGE=en",
+        "--fast",
+        "--save=call.rec",
+    )
+    assert stat.S_IMODE((desk / "call.rec").stat().st_mode) == 0o600
+    assert "8642" not in (desk / "call.rec").read_text()
+    again = ["menu:main", "--replay=call.rec", "--fast"]
+    assert "hides 4 keys and 0 were given" in dial(desk, *again, status=1)
+    same = dial(desk, *again, "--secret=8642")
+    assert same.splitlines()[-1] == "the app behaves as it did"
+    assert "SAID = en" in same
+    assert "ARGS = a" in same
+    newer = dial(desk, *again, "--secret=8642", status=1, env={"NEWER": "1"})
+    lines = [line.strip() for line in newer.partition("the app behaves differently:\n")[2].splitlines()]
+    assert "-A,goodbye" in lines
+    assert "+A,so-long" in lines
+    other = dial(desk, *again, "--secret=1111")
+    assert "8642" not in other + same
+
+
+def test_audio(desk: Path) -> None:
+    sounds = desk / "sounds" / "en"
+    sounds.mkdir(parents=True)
+    (sounds / "enter-pin.ulaw").write_bytes(b"\x00" * 8000)
+    (sounds / "menu.gsm").write_bytes(b"\x00" * 33 * 50)
+    with wave.open(str(sounds / "goodbye.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(b"\x10\x00" * 4000)
+    (desk / "sounds" / "en" / "silence").mkdir()
+    (sounds / "silence" / "10.ulaw").write_bytes(b"\xff" * 80000)
+    text = dial(
+        desk,
+        "menu:main",
+        "--keys",
+        "wait:enter-pin pause:0.5 8642 wait:menu 1",
+        "--fast",
+        "--sounds=sounds",
+        "--audio=out.wav",
+    )
+    assert text.splitlines()[-1].startswith("ivrd: menu is silence in out.wav")
+    with wave.open(str(desk / "out.wav")) as file:
+        samples = memoryview(file.readframes(file.getnframes())).cast("h")
+    assert samples[200] == -32124
+    assert samples[int(0.4 * 8000)] == -32124
+    assert samples[int(0.8 * 8000)] == 0, "the key cut it short"
+    assert list(samples[-4000:]) == [16] * 4000
+
+
+def test_a_program_that_does_not_read_is_told_of_and_not_waited_for(desk: Path) -> None:
+    flood = "import os, time\nfor _ in range(2000): os.write(1, b'P,1\\n')\ntime.sleep(600)"
+    (desk / "flood.py").write_text(flood)
+    call = dial_json(desk, "--command", "--keys", "pause:1 1", sys.executable, "flood.py", "x" * 60, status=1)
+    assert call["outcome"] == "deadlocked"
+    assert call["detail"] == "Asterisk is blocked writing an event: the app does not read its stdin"
+    assert call["pressed"] == [{"at": pytest.approx(1, abs=0.5), "key": None}]
