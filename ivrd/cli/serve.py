@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 
 import click
 
@@ -31,6 +30,7 @@ def serve(config_path: str) -> None:
 
     from ivrd.daemon.main import Daemon, raise_descriptor_limit
     from ivrd.daemon.signals import obey
+    from ivrd.observe.logging import natural
 
     async def run(config: Config) -> None:
         daemon = Daemon(config, read=lambda: load(config_path), log_format=log_format)
@@ -55,7 +55,7 @@ def serve(config_path: str) -> None:
         if (problem := raise_descriptor_limit(config)) is not None:
             fail(problem)
         _tell_without_effect(config)
-        log_format = config.server.log_format or ("console" if sys.stderr.isatty() else "json")
+        log_format = natural(config.server.log_format)
         failures: list[ServeError] = []
         trio.run(run, config)
         for failure in failures:

@@ -81,7 +81,9 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     ] = 5.0
     log_format: Annotated[
         Literal["", "console", "json"],
-        Meta(description='How log lines look; "" is `console` on a terminal and `json` otherwise.'),
+        Meta(
+            description='How log lines look; "" is `console` on a terminal, journald fields under systemd, else `json`.'
+        ),
     ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="The least severe log lines that are written.")

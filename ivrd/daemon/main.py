@@ -16,7 +16,6 @@ import resource
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import Literal
 
 import structlog
 import trio
@@ -25,6 +24,7 @@ from ivrd.config import Config, check_descriptors
 from ivrd.errors import ServeError
 from ivrd.observe import exporter
 from ivrd.observe.exporter import Health
+from ivrd.observe.logging import Format
 from ivrd.observe.metrics import Metrics
 from ivrd.rules.life import OrderedOut, State
 
@@ -68,13 +68,13 @@ class Daemon:
         reloader: reloads; there once `run` has started.
     """
 
-    def __init__(self, config: Config, *, read: Callable[[], Config], log_format: Literal["console", "json"]) -> None:
+    def __init__(self, config: Config, *, read: Callable[[], Config], log_format: Format) -> None:
         self.board: Switchboard
         self.reloader: Reloader
         self.ready = trio.Event()
         self._config = config
         self._read = read
-        self._log_format: Literal["console", "json"] = log_format
+        self._log_format: Format = log_format
         self._going = trio.Event()  # set when it stops or leaves
         self._manager = Manager.from_environment(os.environ)
         self._hurry = trio.Event()  # set when a stop is to wait no longer

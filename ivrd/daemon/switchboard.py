@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -19,6 +19,7 @@ import trio
 from ivrd.config import App, Config
 from ivrd.descriptors import Stdio
 from ivrd.observe import logging
+from ivrd.observe.logging import Format
 from ivrd.observe.metrics import Metrics
 from ivrd.rules.life import Fact, Life, TurnedAway
 from ivrd.wire.hello import Hello, Status
@@ -62,7 +63,7 @@ class Switchboard:
         *,
         floor: trio.Nursery,
         staff: trio.Nursery,
-        log_format: Literal["console", "json"],
+        log_format: Format,
     ) -> None:
         self.log_format = log_format
         self.config: Config

@@ -33,6 +33,9 @@ class AppFigures(msgspec.Struct, frozen=True, kw_only=True):
         workers: workers by `WORKER_STATES`; a state that is missing has none.
         backoff: seconds until its next worker may be started, 0 where nothing is held against it.
         rss: resident memory of all its workers, in bytes.
+        least: the fewest workers that are kept.
+        most: the most workers that take calls at once.
+        slots: places for calls of the workers that take calls now.
     """
 
     calls: Mapping[str, int] = {}
@@ -40,6 +43,9 @@ class AppFigures(msgspec.Struct, frozen=True, kw_only=True):
     workers: Mapping[str, int] = {}
     backoff: float = 0.0
     rss: int = 0
+    least: int = 0
+    most: int = 0
+    slots: int = 0
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,8 +101,16 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
     memory = GaugeMetricFamily(
         "ivrd_workers_resident_memory_bytes", "Resident memory of all workers of an app.", labels=["app"]
     )
+    least = GaugeMetricFamily("ivrd_workers_min", "The fewest workers that are kept.", labels=["app"])
+    most = GaugeMetricFamily("ivrd_workers_max", "The most workers that take calls at once.", labels=["app"])
+    slots = GaugeMetricFamily(
+        "ivrd_slots", "Calls that the workers which take calls now can hold at once.", labels=["app"]
+    )
     for app, figures in apps:
         queue.add_metric([app], figures.queue)
         backoff.add_metric([app], figures.backoff)
         memory.add_metric([app], figures.rss)
-    yield from (queue, backoff, memory)
+        least.add_metric([app], figures.least)
+        most.add_metric([app], figures.most)
+        slots.add_metric([app], figures.slots)
+    yield from (queue, backoff, memory, least, most, slots)

@@ -8,28 +8,44 @@ A flood of one warning or error is thinned out, with a count of what was left ou
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from ivrd.observe import journal
 from ivrd.observe.repeats import Repeats
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger, Processor
 
-__all__ = ["LEVELS", "Format", "configure", "get_logger"]
+__all__ = ["LEVELS", "Format", "configure", "get_logger", "natural"]
 
-Format = Literal["console", "json"]
+Format = Literal["console", "json", "journal"]
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 """Names of the levels that a configuration may give, and what they are to `logging`."""
+
+
+def natural(configured: Literal["", "console", "json"]) -> Format:
+    """Give the format that suits where stderr goes, unless one was asked for.
+
+    Args:
+        configured: `[server] log_format`.
+    """
+    if configured:
+        return configured
+    if journal.is_stderr(os.environ):
+        return "journal"
+    return "console" if sys.stderr.isatty() else "json"
 
 
 def configure(format: Format, level: str, **fields: object) -> None:  # noqa: A002 - the configuration's own word
     """Say how this process logs, once and before its first line.
 
     Args:
-        format: `console`, in colours where stderr is a terminal, or `json`, one object a line.
+        format: `console`, in colours where stderr is a terminal; `json`, one object a line; or `journal`, fields of
+            journald's own.
         level: the least severe lines that are written, one of `LEVELS`.
         fields: put on each line, such as `app="menu"`.
     """
@@ -56,7 +72,15 @@ def configure(format: Format, level: str, **fields: object) -> None:  # noqa: A0
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    if format == "json":
+    factory: Callable[..., Any] = structlog.WriteLoggerFactory(file=sys.stderr)
+    if format == "journal":
+        writer = journal.JournalWriter()
+        processors += [structlog.processors.format_exc_info, journal.render]
+
+        def factory(*_: object) -> journal.JournalWriter:
+            return writer
+
+    elif format == "json":
         # The plain formatter prints source lines only; structlog's dictionaries of tracebacks would hold all locals.
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=repr)]
     else:
@@ -66,7 +90,7 @@ def configure(format: Format, level: str, **fields: object) -> None:  # noqa: A0
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=factory,
     )
 
 

@@ -73,7 +73,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
         token: tells the daemon which of its children this is.
         generation: which reading of the configuration and the app's code this worker stands for.
         close_timeout: `[server] close_timeout`, seconds.
-        log_format: `console` or `json`.
+        log_format: `console`, `json` or `journal`.
         log_level: the least severe lines that are written.
     """
 
@@ -83,7 +83,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     generation: str
     close_timeout: float = 5.0
-    log_format: Literal["console", "json"] = "console"
+    log_format: Literal["console", "json", "journal"] = "console"
     log_level: str = "info"
 
 

@@ -189,7 +189,9 @@ def test_gauges_are_read_at_the_scrape() -> None:
     apps: dict[str, AppFigures] = {}
     metrics = of("menu", snapshot=lambda: Snapshot(apps=apps))
     assert not any(name == "ivrd_calls_active" for name, *_ in series(metrics))
-    apps["menu"] = AppFigures(calls={"running": 7}, queue=2, workers={"ready": 3}, backoff=4.5, rss=1 << 20)
+    apps["menu"] = AppFigures(
+        calls={"running": 7}, queue=2, workers={"ready": 3}, backoff=4.5, rss=1 << 20, least=2, most=5, slots=600
+    )
     for state in CALL_STATES:
         assert value(metrics, "ivrd_calls_active", app="menu", state=state) == (7 if state == "running" else 0)
     for state in WORKER_STATES:
@@ -197,6 +199,11 @@ def test_gauges_are_read_at_the_scrape() -> None:
     assert value(metrics, "ivrd_queue_depth", app="menu") == 2
     assert value(metrics, "ivrd_worker_backoff_seconds", app="menu") == 4.5
     assert value(metrics, "ivrd_workers_resident_memory_bytes", app="menu") == 1 << 20
+    assert [value(metrics, name, app="menu") for name in ("ivrd_workers_min", "ivrd_workers_max", "ivrd_slots")] == [
+        2,
+        5,
+        600,
+    ]
 
 
 def test_nobody_is_asked_before_the_first_scrape() -> None:
