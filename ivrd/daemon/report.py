@@ -80,6 +80,9 @@ def snapshot(board: Switchboard) -> Snapshot:
                 workers=Counter(worker.state for worker in pool.workers.values()),
                 backoff=max(0.0, pool.backoff.until - now),
                 rss=sum(worker.rss for worker in pool.workers.values()),
+                least=pool.app.pool_min,
+                most=pool.app.pool_max,
+                slots=_slots(pool),
             )
             for name, pool in board.pools.items()
             if pool.open or pool.workers
@@ -93,13 +96,17 @@ def health(board: Switchboard) -> Health:
     return Health(apps=apps, problem="draining" if board.draining else "")
 
 
+def _slots(pool: Pool) -> int:
+    return sum(seat.capacity for seat in pool.desk.seats.values() if seat.open)
+
+
 def _app(pool: Pool) -> wire.AppStatus:
     now = trio.current_time()
     return wire.AppStatus(
         name=pool.name,
         open=pool.open,
         generation=pool.generation,
-        capacity=sum(seat.capacity for seat in pool.desk.seats.values() if seat.open),
+        capacity=_slots(pool),
         busy=pool.desk.busy,
         waiting=pool.desk.waiting,
         backoff=max(0.0, pool.backoff.until - now),
