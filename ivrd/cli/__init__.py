@@ -25,6 +25,7 @@ _COMMANDS = {
     "reload": "ivrd.cli.operate",
     "drain": "ivrd.cli.operate",
     "dial": "ivrd.cli.dial",
+    "bench": "ivrd.cli.bench",
 }
 
 

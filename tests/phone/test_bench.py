@@ -1,0 +1,109 @@
+"""`ivrd bench` against a real daemon: that its figures are what happened; and `ivrd dial --shim` against the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.service import Service
+
+IVRD = str(Path(sys.executable).with_name("ivrd"))
+APP = """
+import anyio
+async def main(call):
+    if await call.menu("welcome", "1", retries=0, timeout=30):
+        await call.set(RESULT="paid")
+    else:
+        await call.hangup("no choice")
+
+async def work(call):
+    await call.log("hello")
+    end = __import__("time").process_time() + 0.02
+    while __import__("time").process_time() < end:
+        pass
+
+async def boom(call):
+    raise ValueError("oops")
+"""
+APPS = "".join(f'[apps.{name}]\nhandler = "menu:{name}"\nworkers = 1\n' for name in ("main", "work", "boom"))
+
+
+@pytest.fixture(scope="module")
+def ivrd() -> Iterator[Service]:
+    with Service(APPS, files={"menu.py": APP}, drain_timeout=1.0) as service:
+        yield service
+
+
+def run(ivrd: Service, command: str, *args: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [IVRD, command, "-c", str(ivrd.config_file), *args],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+def test_the_figures_are_what_happened(ivrd: Service) -> None:
+    done = run(ivrd, "bench", "main", "-n", "20", "-r", "40", "--keys", "wait:welcome 1", "--json")
+    report = json.loads(done.stdout)
+    figures = report["figures"]
+    assert (figures["offered"], figures["answered"], figures["off_script"]) == (20, 20, 0)
+    assert figures["outcomes"] == {"continued": 20}
+    assert report["results"] == {"completed": 20}
+    assert 19 / 40 <= figures["seconds"] < 30
+    assert figures["handover"]["count"] == figures["response"]["count"] == 20
+    for spread in figures["handover"], figures["response"]:
+        assert 0 < spread["p50"] <= spread["p90"] <= spread["p99"] <= spread["longest"] < 20
+    assert report["cost"]["workers"] == 3
+    assert 1e7 < report["cost"]["daemon_rss"] < 1e9
+    assert report["cost"]["workers_rss"] > report["cost"]["daemon_rss"]
+
+
+def test_what_it_cost_is_what_the_workers_used(ivrd: Service) -> None:
+    report = json.loads(run(ivrd, "bench", "work", "-n", "25", "-r", "100", "--json").stdout)
+    assert 0.5 <= report["cost"]["workers_cpu"] < 5
+
+
+def test_the_table_and_the_status_tell_of_callers_who_waited_in_vain(ivrd: Service) -> None:
+    script = "patience:0.3 wait:goodbye"
+    done = run(ivrd, "bench", "main", "-n", "3", "-r", "50", "--keys", script, "--patience", "0.2", status=1)
+    assert "3 offered, 3 answered, " in done.stdout
+    assert "3 unfinished" in done.stdout
+    assert "3 hangup" in done.stdout
+    assert "hand-over" in done.stdout
+    assert done.stderr.strip() == "ivrd: 3 times: the caller waited 0.3 s in vain for prompt 'goodbye'"
+
+
+def test_an_app_that_fails_and_one_that_is_not_there(ivrd: Service) -> None:
+    report = json.loads(run(ivrd, "bench", "boom", "-n", "4", "-r", "50", "--json").stdout)
+    assert report["results"] == {"app_error": 4}
+    assert report["figures"]["outcomes"] == {"hungup_by_app": 4}
+    report = json.loads(run(ivrd, "bench", "nope", "-n", "2", "-r", "50", "--json", status=1).stdout)
+    assert (report["figures"]["answered"], report["figures"]["refused"]) == (0, {"UNKNOWN_APP": 2})
+
+
+def test_no_daemon_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "ivrd.toml").write_text(
+        '[server]\nsocket = "s"\nworker_socket = "w"\ncontrol_socket = "c"\n[apps.menu]\nhandler = "a:b"\n'
+    )
+    done = subprocess.run([IVRD, "bench", "-c", str(tmp_path / "ivrd.toml"), "menu"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("ivrd: no daemon listens at ")
+
+
+def test_dial_through_the_shim(ivrd: Service) -> None:
+    done = run(ivrd, "dial", "main", "x", "--shim", "--keys", "wait:welcome 1", "--json")
+    call = json.loads(done.stdout)
+    assert (call["outcome"], call["variables"]["RESULT"]) == ("continued", "paid")
+    # The daemon does not tell which keys are secret, so none is shown.
+    assert call["pressed"][0]["key"] is None
+    assert [line["text"] for line in call["wire"][:2]] == ["A,welcome", "?"]
