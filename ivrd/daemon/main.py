@@ -232,7 +232,7 @@ class Daemon:
                 worker.leave()
 
     async def _dismiss_workers(self) -> None:
-        pools = self.board.pools.values()
+        pools = list(self.board.pools.values())
         for pool in pools:
             pool.close()
         for pool in pools:

@@ -232,13 +232,13 @@ class Pool:
     # Its own life.
 
     def start(self) -> None:
-        """Begin to keep the pool at the size that it should have; once is enough."""
+        """Begin to keep the pool at the size that it should have; once is enough. A closed one is forgotten empty."""
         if not self._alive:
             self._alive = True
             self._board.staff.start_soon(self._run)
 
     async def _run(self) -> None:
-        while True:
+        while self.open or self.workers:
             now = trio.current_time()
             plan = staffing.plan(
                 self._members(), self._size(), calls=self._calls(), now=now, not_before=self.backoff.until
@@ -255,6 +255,8 @@ class Pool:
             self._look = trio.Event()
             with trio.move_on_at(wake):
                 await self._look.wait()
+        self._alive = False
+        self._board.forget(self)
 
     def _size(self) -> Size:
         if not self.open:
@@ -363,6 +365,7 @@ class Pool:
             if key in self.workers:
                 self.workers[key].stop()
         self._candidates.clear()
+        self.start()  # if it never came to life, it is to be forgotten with them
 
     async def deserted(self) -> None:
         """Wait until no worker is left."""

@@ -106,6 +106,8 @@ class Registrar:
         worker.served = message.served
         worker.adopt(message.pid)
         pool.add(worker)
+        if not pool.open:
+            pool.start()
         log.info("worker_adopted", app=message.app, pid=message.pid, calls=message.held, current=current)
         if message.retiring or not same or not pool.open:
             worker.retire()  # heard out for its calls, and given no new ones

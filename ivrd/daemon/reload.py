@@ -98,11 +98,13 @@ class Reloader:
         if (problem := check_descriptors(config, self._limit, self._limit)) is not None:
             raise ReloadError(problem)
         before = {name for name, pool in board.pools.items() if pool.open}
+        pools = {
+            name: board.pools.get(name) or board.add_pool(name, app, open=False) for name, app in config.apps.items()
+        }
         failures: dict[str, str] = {}
 
         async def prepare(name: str) -> None:
-            pool = board.pools.get(name) or board.add_pool(name, config.apps[name], open=False)
-            failure = await pool.prepare(config.apps[name])
+            failure = await pools[name].prepare(config.apps[name])
             if failure is not None:
                 failures[name] = failure
                 nursery.cancel_scope.cancel()
@@ -112,7 +114,7 @@ class Reloader:
                 nursery.start_soon(prepare, name)
         if failures:
             for name in config.apps:
-                board.pools[name].abandon()
+                pools[name].abandon()
             raise ReloadError("\n".join(f"app {name} does not start: {why}" for name, why in failures.items()))
 
         restart = needs_restart(board.config, config)
@@ -120,7 +122,8 @@ class Reloader:
         board.configure(msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, **kept)))
         board.metrics.set_apps(list(config.apps))
         for name, app in config.apps.items():
-            board.pools[name].commit(app)
+            board.pools[name] = pools[name]  # its last workers may just have died, and it have been struck out
+            pools[name].commit(app)
         for name in before - config.apps.keys():
             board.pools[name].close()
         return Outcome(

@@ -104,6 +104,11 @@ class Switchboard:
         self.pools[name] = Pool(self, name, app, open=open)
         return self.pools[name]
 
+    def forget(self, pool: Pool) -> None:
+        """Strike out the pool of an app that is not in the configuration and has no worker any more."""
+        if self.pools.get(pool.name) is pool:
+            del self.pools[pool.name]
+
     def pool(self, app: str) -> Pool | None:
         """The pool for new calls of an app, if there is such an app."""
         pool = self.pools.get(app)

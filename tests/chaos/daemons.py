@@ -12,7 +12,7 @@ from ivrd.simulator.process import ProcessCall
 from ivrd.simulator.records import Outcome
 
 from .report import Report, middle
-from .rig import Rig, all_ended, hears_echo, in_thread, open_rig
+from .rig import Pace, Rig, all_ended, hears_echo, in_thread, open_rig
 
 _SHIM_S = 60.0  # the shims' patience, for a machine on which a daemon takes seconds to start
 
@@ -57,9 +57,10 @@ class _Arrivals:
         self.lost: list[str] = []
 
     async def run(self) -> None:
+        pace = Pace(self.rate)
         while True:
             self.calls.append(self.rig.dial("now", timeout=_SHIM_S))
-            await trio.sleep(random.expovariate(self.rate))
+            await pace.next()
 
     async def judge(self) -> None:
         await all_ended(self.calls, 2 * _SHIM_S)

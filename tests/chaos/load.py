@@ -15,7 +15,7 @@ from ivrd.simulator.records import Outcome
 from ivrd.wire.control import AppStatus
 
 from .report import Report, middle, percentile
-from .rig import Rig, all_ended, open_rig
+from .rig import Pace, Rig, all_ended, open_rig
 
 _CODE = 'CODE = {code}\n\n\nasync def main(call):\n    await call.set(CODE=str(CODE))\n    await call.play("beep")\n'
 _MIB = 1 << 20
@@ -26,6 +26,7 @@ _BAD_CONFIGS = (
     '[apps.code]\nhandler = "code_app:main"\nworkers = 0\n',
     '[apps.code]\nhandler = "no_such_module:main"\n',
     '[apps.code]\nhandler = "code_app:nothing"\n',
+    '[apps.code]\nhandler = "code_app:main"\n[apps.new]\nhandler = "no_such_module:main"\n',
     '[apps.code]\nhandler = "code_app:main"\n[apps.code]\n',
     "what is this",
 )
@@ -48,9 +49,10 @@ async def reloads(report: Report, *, reloads: int = 200, refusals: int = 50, rat
     wrong: list[str] = []
 
     async def arrive() -> None:
+        pace = Pace(rate)
         while True:
             calls.append((done, rig.dial("code")))
-            await trio.sleep(random.expovariate(rate))
+            await pace.next()
 
     async with open_rig(config, files={"code_app.py": _CODE.format(code=0)}) as rig:
         module = rig.service.apps / "code_app.py"
@@ -74,12 +76,14 @@ async def reloads(report: Report, *, reloads: int = 200, refusals: int = 50, rat
         # The workers of all generations but the last are gone, once they have finished what they had.
         await rig.until(lambda: _only(rig, 2), "the end of old workers")
         processes = len(rig.service.processes())
+        apps = [app.name for app in (await rig.status()).apps]
     lost = [f"{call.channel.ended} {call.variables}" for _, call in calls if not _went_well(call)]
     stale = [call for least, call in calls if int(call.variables.get("CODE", least)) < least]
     report.none("calls lost", lost)
     report.none("calls on stale code", stale)
     report.none("reloads that went wrong", wrong)
     report.equal("processes afterwards", processes, 3)
+    report.equal("apps afterwards", apps, ["code"])
     report.equal("the last call's code", calls[-1][1].variables.get("CODE"), str(done))
     report.tell("calls", str(len(calls)))
 
@@ -124,9 +128,10 @@ async def overload(report: Report, *, seconds: float = 60.0, rate: float = 120.0
     calls: list[ProcessCall] = []
     async with open_rig(config) as rig:
         begun = trio.current_time()
+        pace = Pace(rate)
         while (since := trio.current_time() - begun) < seconds:
             calls.append(rig.dial("wait", "1"))
-            await trio.sleep(random.expovariate(rate))
+            await pace.next()
             report.step(trio.current_time() - begun - since)
         await trio.sleep(2.0)
         after = [rig.dial("wait", "0") for _ in range(5)]
@@ -145,7 +150,9 @@ async def overload(report: Report, *, seconds: float = 60.0, rate: float = 120.0
     report.at_least("sent on", len(sent_on), 1)
     report.equal("calls that go well after it", len(normal), len(after))
     report.at_most("slowest of them", max(normal, default=99.0), 0.5, "s")
-    report.tell("calls", f"{len(served)} served, {len(sent_on)} sent on")
+    report.tell(
+        "calls", f"{len(served)} served, {len(sent_on)} sent on; {len(calls) / seconds / places:.1f} times room"
+    )
 
 
 _FRAGILE = """
@@ -205,9 +212,10 @@ async def _break(rig: Rig, crashing: bool) -> None:
 async def _window(rig: Rig, seconds: float, rate: float, failures: list[str]) -> list[float]:
     calls = []
     until = trio.current_time() + seconds
+    pace = Pace(rate)
     while trio.current_time() < until:
         calls.append(rig.dial("now"))
-        await trio.sleep(random.expovariate(rate))
+        await pace.next()
     await all_ended(calls)
     failures += [str(call.channel.ended) for call in calls if not _went_well(call)]
     return [call.first_command_at for call in calls if call.first_command_at is not None]

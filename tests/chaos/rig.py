@@ -7,6 +7,7 @@ into the daemon.
 from __future__ import annotations
 
 import os
+import random
 import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -20,7 +21,7 @@ from ivrd.simulator.sounds import SoundTable
 from ivrd.wire import control
 from tests.service import Service
 
-__all__ = ["PATIENCE_S", "Rig", "in_thread", "open_rig"]
+__all__ = ["PATIENCE_S", "Pace", "Rig", "in_thread", "open_rig"]
 
 APPS = (Path(__file__).parent / "apps.py").read_text()
 SOUNDS = SoundTable({"beep": 0.2}, default=60.0)
@@ -122,6 +123,19 @@ class Rig:
     async def start(self) -> None:
         """Start the daemon again; returns when it is ready."""
         await in_thread(self.service.start)
+
+
+class Pace:
+    """Moments at random, so many a second on average, however long it took to do what is done at each."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._due = trio.current_time()
+
+    async def next(self) -> None:
+        """Wait for the next one; at least for the others to have their turn."""
+        self._due += random.expovariate(self._rate)
+        await trio.sleep_until(self._due)
 
 
 async def all_ended(calls: Iterable[ProcessCall], timeout: float = PATIENCE_S) -> None:
