@@ -1,0 +1,1 @@
+"""The dashboard, made from typed Python: `python -m grafana.generate`."""
