@@ -271,10 +271,15 @@ class Service:
         return "\n  ".join(["", *self.log.splitlines()[-15:]])
 
     def _clean_up(self) -> None:
-        for pid in self.processes():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        # Again and again: a daemon that is killed after a worker may have started another one in between.
+        until(lambda: not self._kill_all(), what="the end of killed processes")
         if self._process is not None:
             self._process.wait()
-        until(lambda: not self.processes(), what="the end of killed processes")
         shutil.rmtree(self.directory)
+
+    def _kill_all(self) -> list[int]:
+        found = self.processes()
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return found
