@@ -42,11 +42,14 @@ async def again(call: Call) -> None:
         await call.queue("long", "longer", "longest")
         await call.set(PID=str(os.getpid()), LIFE="1")
         while True:
-            await call.get("NOTHING")
-            await anyio.sleep(0.02)
+            # While keys are sent Asterisk handles nothing else: what is asked now is answered to whoever comes next.
+            await call.send_dtmf("1", duration_ms=300)
+            with anyio.move_on_after(0.01):
+                await call.get("NOTHING")
+            await anyio.sleep(0.7)
     seen = []
     events = call.events()
-    with anyio.move_on_after(0.2):
+    with anyio.move_on_after(0.6):
         async for event in events:
             seen.append(type(event).__name__)  # noqa: PERF401 - cut short by the time limit
     keys = await call.digits(max=4, timeout=0.01, digit_timeout=0.01)

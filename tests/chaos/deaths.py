@@ -80,6 +80,8 @@ async def second_lives(report: Report, *, rounds: int = 60, calls: int = 50, wor
             groups = _by_worker(live)
             pid, victims = random.choice(list(groups.items()))
             os.kill(pid, how)
+            if how is signal.SIGSTOP:
+                await trio.sleep(0.9)  # Asterisk throws keys away while it sends some itself
             for call in victims:
                 call.press("7")
             for call in victims:
