@@ -104,6 +104,25 @@ class Channel(Application):
         """The child wrote to its stderr; as `stdout`. Where both have something, Asterisk takes stderr first."""
         self._feed(self._stderr, data, now)
 
+    def polled(self, output: Literal["stdout", "stderr"], now: float) -> bool:
+        """poll(2) reports that output: Asterisk takes a line that its buffer holds, and only without one does it read.
+
+        What is left unread meanwhile is one read later, however many writes it was.
+
+        Returns:
+            Whether nothing is to be read now; when it is, give what the read returns to `stdout` or `stderr`.
+        """
+        self.advance(now)
+        if not any(self.wants):
+            return True
+        stream = self._stdout if output == "stdout" else self._stderr
+        if not stream.holds_line:
+            return False
+        self._flush_finished()
+        self._handle(stream, self._time)
+        self._live(now)
+        return True
+
     def key(self, key: str, now: float) -> None:
         """The caller presses a key.
 

@@ -138,7 +138,7 @@ class ProcessCall(SimulatedCall):
             self._reap()
             return
         now = self.now()
-        if end != _STDIN:
+        if end != _STDIN and not self.channel.polled("stdout" if end == _STDOUT else "stderr", now):
             try:
                 data = os.read(self._fds[end], READ_SIZE)
             except BlockingIOError:

@@ -256,3 +256,16 @@ def test_a_burst_does_what_single_writes_do_once_it_is_worked_off(writes: list[b
 def test_the_pattern_for_events_is_strict() -> None:
     for line in (b"P,1\n", b"H,1800000000,x\n", b"H,1800000000", b"1,1800000000,\n", b"Y,1800000000\n"):
         assert not EVENT.fullmatch(line)
+
+
+def test_a_poll_takes_what_the_buffer_holds_before_anything_is_read() -> None:
+    line = Line().burst("P,1", "P,2", "D,1", "P,3")
+    assert line.take() == [("P", "/bin/app,one")]
+    assert line.channel.polled("stdout", line.now), "P,2 was in the buffer"
+    assert line.wait(0).take() == [("P", "/bin/app,one")]
+    assert line.channel.polled("stdout", line.now), "and D"
+    assert line.channel.polled("stdout", line.now), "nothing is read while digits are sent"
+    assert line.wait(1).take() == []
+    assert line.channel.polled("stdout", line.now)
+    assert line.wait(0).take() == [("P", "/bin/app,one")]
+    assert not line.channel.polled("stdout", line.now)

@@ -94,7 +94,8 @@ class _Rehearsal:
                 self._events.append(re.sub(r"^(.),\d{10}", r"\1,TIME", line.decode("utf-8", "replace")))
                 self._channel.wrote(len(line), now)
             elif self._pipe and self._channel.wants[0]:
-                self._channel.stdout(self._read(), now)
+                if not self._channel.polled("stdout", now):
+                    self._channel.stdout(self._read(), now)
             else:
                 return
 
