@@ -231,6 +231,14 @@ def test_without_network_metrics_come_through_the_socket(host: Host) -> None:
     host.run("systemctl", "stop", "ivrd-metrics.socket")
 
 
+def test_the_way_back_is_as_smooth(host: Host) -> None:
+    with host.caller() as caller:
+        assert caller.ask("hold", count=20) == 20
+        host.run("/mnt/deploy/systemd/install", __version__)
+        assert caller.ask("call", app="quick")["variables"]["BY"] == f"second-{__version__}"
+        assert caller.ask("finish") == {f"continued IVRD_STATUS=OK KEY=7 BY=second-{NEXT}": 20}
+
+
 def test_stop_leaves_nothing(host: Host) -> None:
     host.run("systemctl", "restart", "ivrd")
     assert len(host.processes("ivrd")) >= 6

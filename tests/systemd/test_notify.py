@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import queue
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 import trio
@@ -24,19 +27,35 @@ FILES = {"menu.py": "async def main(call):\n    await call.set(DONE='yes')\n"}
 
 
 class Systemd:
-    """The receiving end of sd_notify."""
+    """The receiving end of sd_notify; use it as a context manager. A thread reads at once, for few messages fit."""
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(address.replace("@", "\0", 1))
-        self.socket.settimeout(30)
-        self.said: list[list[str]] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(address.replace("@", "\0", 1))
+        self._said: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read)
+
+    def __enter__(self) -> Self:
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._say(b"")
+        self._reader.join()
+        self._socket.close()
+
+    def _read(self) -> None:
+        while message := self._socket.recv(65536):
+            self._said.put(message.decode().split("\n"))
+
+    def _say(self, message: bytes) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mouth:
+            mouth.sendto(message, self._socket.getsockname())
 
     def hear(self) -> list[str]:
         """The next message, in lines."""
-        self.said.append(self.socket.recv(65536).decode().split("\n"))
-        return self.said[-1]
+        return self._said.get(timeout=60)
 
     def hear_until(self, line: str) -> list[str]:
         """Messages up to one that begins with this; that one is returned."""
@@ -44,12 +63,16 @@ class Systemd:
             pass
         return message
 
+    def waiting(self) -> list[list[str]]:
+        """What has been said and not heard yet."""
+        self._say(b"end")
+        return list(iter(self.hear, ["end"]))
+
 
 @pytest.fixture(params=["path", "abstract"])
 def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Systemd]:
     address = str(tmp_path / "notify") if request.param == "path" else f"@ivrd-test-{os.getpid()}"
-    manager = Systemd(address)
-    with manager.socket:
+    with Systemd(address) as manager:
         yield manager
 
 
@@ -93,21 +116,10 @@ def test_the_watchdog_starves_when_no_call_gets_in(systemd: Systemd) -> None:
             wall.bind(str(ivrd.socket))
             wall.listen()
             ivrd.wait_lines("watchdog_not_fed", 2)
-            waiting(systemd)
+            systemd.waiting()
             ivrd.wait_lines("watchdog_not_fed", 5)
             assert ivrd.status()["pid"] == ivrd.pid
-            assert ["WATCHDOG=1"] not in waiting(systemd)
-
-
-def waiting(systemd: Systemd) -> list[list[str]]:
-    """What has been said and not heard yet."""
-    systemd.socket.setblocking(False)
-    messages = []
-    try:
-        while True:
-            messages.append(systemd.hear())
-    except BlockingIOError:
-        return messages
+            assert ["WATCHDOG=1"] not in systemd.waiting()
 
 
 async def test_without_systemd_nothing_is_said() -> None:
@@ -124,7 +136,7 @@ async def test_a_watchdog_meant_for_another_process_is_not_fed(systemd: Systemd)
     assert environment == {"HOME": "/"}
     with trio.move_on_after(0.3):
         await manager.attend(lambda: "well", "/nonexistent")
-    assert waiting(systemd) == [["STATUS=well"]]
+    assert systemd.waiting() == [["STATUS=well"]]
 
 
 async def test_a_systemd_that_is_gone_stops_nothing(tmp_path: Path) -> None:
@@ -133,7 +145,7 @@ async def test_a_systemd_that_is_gone_stops_nothing(tmp_path: Path) -> None:
 
 async def test_a_status_is_one_line(systemd: Systemd) -> None:
     await Manager(systemd.address).ready("an app says:\nMAINPID=1")
-    assert waiting(systemd) == [["READY=1", "STATUS=an app says: MAINPID=1"]]
+    assert systemd.waiting() == [["READY=1", "STATUS=an app says: MAINPID=1"]]
 
 
 async def test_nobody_at_the_socket(tmp_path: Path) -> None:
