@@ -1,9 +1,9 @@
 """One daemon per socket, and the book of its workers' process ids, for the daemon that comes after a crash.
 
 The rule that holds here: who holds the lock on `SOCKET.lock` owns the sockets beside it, for life. The book in that
-file is true whenever a worker could register: a worker is written down before it is started and crossed out after its
-death, so that the next daemon knows which of the processes that knock are workers, and for whom it may wait. A clean
-stop removes it, which is safe because who has locked a file looks whether it is still the one of that name.
+file is true whenever a worker could register: a worker is written down before a word of it is heard and crossed out
+after its death, so that the next daemon knows which of the processes that knock are workers, and for whom it may wait.
+A clean stop removes it, which is safe because who has locked a file looks whether it is still the one of that name.
 """
 
 from __future__ import annotations
