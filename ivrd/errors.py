@@ -1,7 +1,7 @@
 """Everything that ivrd raises on purpose: one tree, so that an app may catch `IvrdError` and a person reads what to do.
 
-The rule that holds here: the class says *who* is to blame (the app, the configuration, Asterisk, a peer of ours), the message
-says what is wrong, where, and what to do about it, in one line.
+The rule that holds here: the class says *who* is to blame (the app, the configuration, Asterisk, a peer of ours), the
+message says what is wrong, where, and what to do about it, in one line.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ class AsteriskProtocolError(IvrdError):
 
 
 class WireError(IvrdError):
-    """A peer of ours (shim, worker, control client) sent a message that is malformed, too big or of an unknown version."""
+    """A peer of ours (shim, worker, control client) sent what is malformed, too big or of an unknown version."""
 
 
 class InvalidValue(IvrdError, ValueError):
     """An app asked for something that cannot be said to Asterisk safely; nothing was sent.
 
-    Raised before a byte is written: commas and newlines in variable values, names that are dialplan functions, prompts with
-    control characters, lines that would be cut at 1,023 bytes.
+    Raised before a byte is written: commas and newlines in variable values, names that are dialplan functions, prompts
+    with control characters, lines that would be cut at 1,023 bytes.
     """
 
 
 class CallEnded(IvrdError):
     """The call is over, so the command was not sent.
 
-    In an `async def` handler the task is cancelled instead; this is for clean-up code that runs after it, and for plain `def`
-    handlers, where every method of `SyncCall` raises it once the caller is gone.
+    In an `async def` handler the task is cancelled instead; this is for clean-up code that runs after it, and for plain
+    `def` handlers, where every method of `SyncCall` raises it once the caller is gone.
     """
 
 
