@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,8 +41,15 @@ __all__ = ["FakeDaemon", "Worker", "open_daemon"]
 
 M = TypeVar("M")
 APPS = Path(__file__).parent / "apps"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 SOUNDS = SoundTable({"short": 0.2, "welcome": 1.0, "long": 60.0}, missing={"nope"}, unopenable={"locked"})
+
+
+class PatientCall(ProcessCall):
+    """A call whose caller waits for as long as a busy machine may take."""
+
+    async def until(self, condition: Callable[[], bool], what: str, timeout: float = PATIENCE_S) -> None:
+        await super().until(condition, what, max(timeout, PATIENCE_S))
 
 
 class Worker:
@@ -209,7 +216,7 @@ class FakeDaemon:
         started: bool = True,
         trace: Any = None,
         **fields: Any,
-    ) -> tuple[str, ProcessCall]:
+    ) -> tuple[str, PatientCall]:
         """Give a worker a new call of the simulator's; waits for `Started`."""
         self._count += 1
         call_id = f"call{self._count}"
@@ -217,7 +224,7 @@ class FakeDaemon:
             ("/bin/app",), options, sounds=SOUNDS, variables=variables, hung_up=hung_up, patience=10.0, trace=trace,
             epoch=time.time(),
         )  # fmt: skip
-        call = ProcessCall(self.exchange, channel, trio.current_time())
+        call = PatientCall(self.exchange, channel, trio.current_time())
         stdin, our_stdin = os.pipe()
         our_stdout, stdout = os.pipe()
         our_stderr, stderr = os.pipe()

@@ -137,7 +137,7 @@ async def test_a_daemon_that_does_not_read_holds_no_call_up(backend: Backend) ->
         ids = []
         for _ in range(300):
             call_id, call = await daemon.start(worker, started=False)
-            assert (await call.ended(20)).outcome == "continued"
+            assert (await call.ended()).outcome == "continued"
             ids.append(call_id)
         for call_id in ids:
             assert await worker.next(Started) == Started(call_id)
@@ -148,12 +148,26 @@ async def test_a_daemon_that_does_not_read_holds_no_call_up(backend: Backend) ->
 
 
 @both
+async def test_a_worker_that_leaves_says_all_that_it_has_to_say(backend: Backend) -> None:
+    async with open_daemon() as daemon:
+        worker = await daemon.launch("ivr:quick", backend=backend)
+        ids = []
+        for _ in range(300):
+            call_id, call = await daemon.start(worker, started=False)
+            await call.ended()
+            ids.append(call_id)
+        worker.send(Retire())
+        await worker.eof()
+        assert [message.id for message in worker.messages if isinstance(message, Ended)] == ids
+
+
+@both
 async def test_what_the_last_daemon_did_not_read_is_not_told_to_the_next(backend: Backend) -> None:
     async with open_daemon() as daemon:
         worker = await daemon.launch("ivr:quick", backend=backend)
         for _ in range(300):
             _, call = await daemon.start(worker, started=False)
-            await call.ended(20)
+            await call.ended()
         daemon.vanish()
         daemon.listen()
         worker, register, batches = await adopt(daemon)
@@ -205,8 +219,10 @@ async def test_a_daemon_that_dies_in_the_middle_of_a_registration(backend: Backe
         await trio.sleep(0.2)
         daemon.vanish()
         daemon.listen()
-        _, register, batches = await adopt(daemon)
+        worker, register, batches = await adopt(daemon)
         assert register.held == 89
+        await worker.report()
+        assert worker.messages == []
         assert {call.id for batch in batches for call in batch.calls} == set(calls) - {gone}
 
 
@@ -223,7 +239,7 @@ async def test_a_worker_that_is_leaving_says_so_to_the_next_daemon(backend: Back
         assert register.retiring
         call.hangup()
         await worker.eof()
-        assert await trio.to_thread.run_sync(daemon.processes[0].wait, 30) == 0
+        assert await trio.to_thread.run_sync(daemon.processes[0].wait, 60) == 0
 
 
 @both
@@ -246,7 +262,7 @@ async def test_a_worker_without_calls_waits_half_a_minute_for_a_daemon() -> None
         daemon.vanish()
         began = trio.current_time()
         assert await trio.to_thread.run_sync(daemon.processes[0].wait, 60) == 0
-        assert 28 < trio.current_time() - began < 45
+        assert 28 < trio.current_time() - began < 90
         daemon.listen()
 
 

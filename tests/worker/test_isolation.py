@@ -89,7 +89,7 @@ async def test_a_blocked_thread_does_not_keep_its_call_nor_others_nor_the_proces
         assert [line["event"] for line in daemon.logged()] == ["call.stuck"] * 2
         worker.send(Retire())
         await worker.eof()
-        assert await trio.to_thread.run_sync(daemon.processes[0].wait, 30) == 0
+        assert await trio.to_thread.run_sync(daemon.processes[0].wait, 60) == 0
 
 
 @both
@@ -98,7 +98,7 @@ async def test_a_deadline_holds_for_a_blocked_thread(backend: Backend) -> None:
         worker = await daemon.launch("ivr:blocked", backend=backend, max_duration=1.0, hangup_grace=0.2)
         call_id, call = await daemon.start(worker)
         assert (await call.ended()).outcome == "hungup_by_app"
-        assert call.now() < 5
+        assert call.now() < 30
         assert call.variables == {"IVRD_STATUS": "TIMEOUT"}
         assert (await daemon.ended(worker, call_id)).result == "timeout"
 

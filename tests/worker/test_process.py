@@ -53,7 +53,7 @@ async def test_a_worker_registers_gets_ready_runs_a_call_and_retires(backend: Ba
         while worker.tally != ended.tally.events:
             report = await worker.report()
             assert report.rss > 10_000_000
-            assert report.lag < 5
+            assert report.lag < 60
         worker.send(Retire())
         assert await exit_status(daemon, worker) == 0
         assert "left" in daemon.log_text()
@@ -145,7 +145,7 @@ async def test_a_lifespan_that_is_slow_to_leave_is_cut_off(backend: Backend) -> 
         began = trio.current_time()
         worker.send(Retire())
         assert await exit_status(daemon, worker) == 0
-        assert 4 < trio.current_time() - began < 20
+        assert 4 < trio.current_time() - began < 50
 
 
 @both

@@ -19,7 +19,7 @@ stuck = threading.Event()
 
 
 async def hello(call: Call) -> None:
-    name = await call.digits("welcome", max=4, timeout=5)
+    name = await call.digits("welcome", max=4, timeout=60)
     await call.set(NAME=name, ARGS="|".join(call.args))
     await call.play("short")
 
@@ -41,8 +41,8 @@ async def hold(call: Call) -> None:
 def call_back(call: SyncCall) -> None:
     played = call.play("short", interrupt=True)
     assert played.complete
-    number = call.digits("welcome", max=3)
-    choice = call.menu("short", {"1": "one"}, timeout=5)
+    number = call.digits("welcome", max=3, timeout=60)
+    choice = call.menu("short", {"1": "one"}, timeout=60)
     first, second = call.get("A", "B")
     events = call.events()
     call.log("hello")
