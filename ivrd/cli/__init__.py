@@ -21,6 +21,7 @@ _COMMANDS = {
     "status": "ivrd.cli.operate",
     "calls": "ivrd.cli.operate",
     "top": "ivrd.cli.top",
+    "trace": "ivrd.cli.trace",
     "hangup": "ivrd.cli.operate",
     "reload": "ivrd.cli.operate",
     "drain": "ivrd.cli.operate",

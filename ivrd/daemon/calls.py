@@ -42,6 +42,7 @@ from ivrd.wire.messages import Ended, Start, Tally
 
 if TYPE_CHECKING:
     from ivrd.daemon.pool import Pool
+    from ivrd.daemon.tracing import Tap
     from ivrd.daemon.workers import Worker
 
 __all__ = ["Call"]
@@ -70,6 +71,7 @@ class Call:
         detail: one line more about how it ended.
         handoff: seconds from admission to the worker's confirmation; None before.
         waited: seconds in the queue; None while it waits.
+        tap: who looks at its wire; None when nobody does.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Call:
         self.detail = ""
         self.handoff: float | None = None
         self.waited: float | None = None
+        self.tap: Tap | None = None
         self._pool = pool
         self._shim = shim
         self._born = trio.current_time() - age
@@ -283,6 +286,7 @@ class Call:
             attempt=self.life.attempt,
             transport=self.transport,
             early=bytes(self._early),
+            traced=self.tap is not None,
         )
         if worker.start(self, start):
             self._stop_reading()

@@ -23,6 +23,7 @@ from . import sockets
 from .reload import Reloader, ReloadError
 from .report import call_rows, status
 from .switchboard import Switchboard
+from .tracing import trace
 
 __all__ = ["Control"]
 
@@ -97,6 +98,9 @@ class Control:
                     answer = wire.Refused(str(error))
                 else:
                     answer = msgspec.convert(msgspec.structs.asdict(outcome), wire.Reloaded)
+            case wire.Trace():
+                await trace(board, connection, request, self._answer)
+                return
             case wire.Drain():
                 count = len(board.calls)
                 self._drain()

@@ -11,6 +11,7 @@ import os
 import socket
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import structlog
@@ -53,6 +54,7 @@ class Switchboard:
         log_format: how log lines look, here and in the workers.
         born: when this daemon began, on trio's clock.
         results: calls that ended, by result.
+        expected: told of each new call before anything is done with it.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Switchboard:
         self.staff = staff
         self.born = trio.current_time()
         self.results: Counter[Result] = Counter()
+        self.expected: list[Callable[[Call], None]] = []
         self._keys = itertools.count(1)
         self._numbers = itertools.count(1)
         # Unique across daemons and restarts: the time of this one's start, and something random for two in one
@@ -137,6 +140,8 @@ class Switchboard:
         args = tuple(arg.encode("utf-8", "surrogateescape") for arg in hello.args)
         call = Call(call_id, pool, stdio, life, args=args, started=time.time(), transport=transport, shim=shim)
         self._take_in(call)
+        for expected in list(self.expected):
+            expected(call)
         call.tell(self._welcome(pool, call_id))
         pool.kick()
 
@@ -181,6 +186,8 @@ class Switchboard:
             if not self.calls:
                 self._emptied.set()
         self._write_line(call)
+        if call.tap is not None:
+            call.tap.over(call)
 
     async def empty(self) -> None:
         """Wait until no call is left."""

@@ -214,6 +214,10 @@ class Worker:
         """Tell it to let go of a call, which we have ended or another worker has."""
         self._post(wire.Drop(id=call_id))
 
+    def trace(self, call_id: str, on: bool) -> None:
+        """Have it tell what goes over a call's wire, or no more."""
+        self._post(wire.Trace(id=call_id, on=on))
+
     def retire(self) -> None:
         """Let it go after its last call."""
         if self.state in ("starting", "ready"):
@@ -353,6 +357,9 @@ class Worker:
                         self.idle_since = trio.current_time()
                     call.over(message)
                     self._pool.release(message.id, self)
+            case wire.Traced():
+                if (call := self.calls.get(message.id)) is not None and call.tap is not None:
+                    call.tap.hear(message)
             case wire.Report():
                 self.rss, self.lag, self.stuck = message.rss, message.lag, message.stuck
                 self._pool.heard(self, message)

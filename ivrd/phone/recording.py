@@ -13,12 +13,9 @@ import msgspec
 
 from ivrd.errors import IvrdError
 from ivrd.simulator.caller import SimulatedCall
-from ivrd.simulator.records import KEYS
+from ivrd.worker.tap import MASKED, is_key, shown
 
 __all__ = ["MASKED", "Line", "Recording", "Wire", "load", "save"]
-
-MASKED = "?"
-"""Stands in a key event for a key that is not shown."""
 
 _KEPT = 20_000  # lines; hours of an ordinary call
 
@@ -55,16 +52,6 @@ class Recording(msgspec.Struct, kw_only=True):
     options: str = ""
     lines: list[Line]
     result: str = ""
-
-
-def shown(kind: str, line: bytes) -> str:
-    """Give a line as text: without its newline, and an event without its time stamp."""
-    text = line.rstrip(b"\r\n").decode("utf-8", "replace")
-    if kind != "event":
-        return text
-    tag, _, rest = text.partition(",")
-    _, comma, data = rest.partition(",")
-    return f"{tag}{comma}{data}"
 
 
 class Wire:
@@ -107,11 +94,6 @@ class Wire:
         if self.dropped:
             lines.append(Line(lines[-1].at, "note", f"{self.dropped} further lines were not kept"))
         return lines
-
-
-def is_key(kind: str, line: bytes) -> bool:
-    """Whether this is the event of a key: `D` with data is the one of a dropped prompt."""
-    return kind == "event" and chr(line[0]) in KEYS and line.count(b",") == 1
 
 
 def save(path: str, recording: Recording) -> None:

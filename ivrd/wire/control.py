@@ -11,6 +11,7 @@ from typing import TypeAlias
 import msgspec
 
 from ivrd.errors import WireError
+from ivrd.wire.messages import WireLine
 
 __all__ = [
     "ROWS_A_MESSAGE",
@@ -28,6 +29,10 @@ __all__ = [
     "Request",
     "Status",
     "StatusAnswer",
+    "Trace",
+    "TraceLines",
+    "TraceOver",
+    "Tracing",
     "WorkerRow",
     "decode_answer",
     "decode_request",
@@ -70,7 +75,19 @@ class Drain(msgspec.Struct, frozen=True, tag="drain"):
     """Take no new calls, see the live ones off, then stop; the answer comes at once."""
 
 
-Request: TypeAlias = Status | Calls | Hangup | Reload | Drain
+class Trace(msgspec.Struct, frozen=True, kw_only=True, tag="trace"):
+    """Tell what goes over the wire of one call, until it ends or the connection is closed.
+
+    Attributes:
+        id: the call's id; "" for the next one that comes.
+        app: the next one of this app; "" for any.
+    """
+
+    id: str = ""
+    app: str = ""
+
+
+Request: TypeAlias = Status | Calls | Hangup | Reload | Drain | Trace
 
 
 class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,6 +232,46 @@ class Reloaded(msgspec.Struct, frozen=True, kw_only=True, tag="reloaded"):
     restart: tuple[str, ...]
 
 
+class Tracing(msgspec.Struct, frozen=True, kw_only=True, tag="tracing"):
+    """This is the call; its lines follow.
+
+    Attributes:
+        id: its id.
+        app: its app.
+        args: what the dialplan passed.
+        age: seconds since its admission; what went over the wire before is not known.
+    """
+
+    id: str
+    app: str
+    args: tuple[bytes, ...]
+    age: float
+
+
+class TraceLines(msgspec.Struct, frozen=True, kw_only=True, tag="lines"):
+    """What went over the wire.
+
+    Attributes:
+        lines: the lines, in order.
+        dropped: how many were left out up to now, because somebody on the way was too slow.
+    """
+
+    lines: tuple[WireLine, ...]
+    dropped: int
+
+
+class TraceOver(msgspec.Struct, frozen=True, kw_only=True, tag="over"):
+    """The call is over.
+
+    Attributes:
+        result: how it ended.
+        detail: one line more.
+    """
+
+    result: str
+    detail: str
+
+
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """It cannot be done; nothing has changed.
 
@@ -225,7 +282,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     text: str
 
 
-Answer: TypeAlias = StatusAnswer | CallsAnswer | Done | Reloaded | Refused
+Answer: TypeAlias = StatusAnswer | CallsAnswer | Done | Reloaded | Tracing | TraceLines | TraceOver | Refused
 
 _encoder = msgspec.msgpack.Encoder()
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

@@ -38,7 +38,10 @@ __all__ = [
     "Started",
     "Stop",
     "Tally",
+    "Trace",
+    "Traced",
     "Welcome",
+    "WireLine",
     "WorkerSpec",
     "decode_from_daemon",
     "decode_from_worker",
@@ -236,7 +239,35 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
     tally: Tally
 
 
-FromWorker: TypeAlias = Register | Held | Ready | Failed | Started | Ended | Report
+class WireLine(msgspec.Struct, frozen=True, array_like=True):
+    """One line that went over a call's wire.
+
+    Attributes:
+        at: seconds since the call's admission.
+        kind: which way it went: `event` from Asterisk, `command` to it.
+        text: the line without its newline, an event without its time stamp; secrets are masked.
+    """
+
+    at: float
+    kind: Literal["event", "command"]
+    text: str
+
+
+class Traced(msgspec.Struct, frozen=True, kw_only=True, tag="traced"):
+    """What went over the wire of a call that is traced, since the last such message.
+
+    Attributes:
+        id: the call's id.
+        lines: the lines, in order.
+        dropped: how many were left out up to now because they could not be told in time.
+    """
+
+    id: str
+    lines: tuple[WireLine, ...]
+    dropped: int = 0
+
+
+FromWorker: TypeAlias = Register | Held | Ready | Failed | Started | Ended | Report | Traced
 
 
 # Daemon to worker.
@@ -261,6 +292,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
         attempt: 1, or 2 after a retry.
         transport: how it came.
         early: what was read of its events while it waited.
+        traced: somebody looks at it, from its first line on.
     """
 
     id: str
@@ -270,12 +302,25 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     attempt: int = 1
     transport: str = "pipe"
     early: bytes = b""
+    traced: bool = False
 
 
 class Drop(msgspec.Struct, frozen=True, kw_only=True, tag="drop"):
     """The daemon has ended this call itself: cancel the app, send nothing more, close."""
 
     id: str
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True, tag="trace"):
+    """Somebody looks at this call, or does so no more.
+
+    Attributes:
+        id: the call's id.
+        on: whether to tell of its lines.
+    """
+
+    id: str
+    on: bool
 
 
 class Retire(msgspec.Struct, frozen=True, tag="retire"):
@@ -290,7 +335,7 @@ class Leave(msgspec.Struct, frozen=True, tag="leave"):
     """The daemon goes away on purpose and the next one comes: keep the calls and register with it."""
 
 
-FromDaemon: TypeAlias = Welcome | Kept | Start | Drop | Retire | Stop | Leave
+FromDaemon: TypeAlias = Welcome | Kept | Start | Drop | Trace | Retire | Stop | Leave
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -32,6 +32,8 @@ from ivrd.wire.messages import (
     Started,
     Stop,
     Tally,
+    Trace,
+    Traced,
     WorkerSpec,
 )
 from ivrd.worker import tally
@@ -40,6 +42,7 @@ from ivrd.worker.link import Link
 from ivrd.worker.loader import Lifespan, load
 from ivrd.worker.log import WorkerLog
 from ivrd.worker.session import Session
+from ivrd.worker.tap import Tap
 from ivrd.worker.transport import StdioTransport
 
 __all__ = ["Worker"]
@@ -49,6 +52,7 @@ ALONE_S: Final = 30.0
 LEAVE_S: Final = 5.0
 """Seconds for the lifespan to be left, and for calls to end when the service stops."""
 _LAG_SAMPLE_S: Final = 0.25
+_TAP_S: Final = 0.1  # between two looks at what goes over the wire of calls that are traced
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -70,6 +74,8 @@ class Worker:
         self._link = Link(spec.socket, self)
         self._sessions: dict[str, tuple[Session, Stdio]] = {}
         self._given_up: list[Session] = []
+        self._transports: dict[str, StdioTransport] = {}
+        self._taps: dict[str, Tap] = {}
         self._handler: Handler | None = None
         self._served = 0
         self._retiring = False
@@ -177,17 +183,21 @@ class Worker:
             self._link.post(Ended(id=start.id, result="app_error", detail=str(error), tally=Tally()))
             return
         assert self._tasks is not None
+        transport = StdioTransport(stdio, lambda: self._link.release(start.id, stdio))
         session = Session(
             start,
             self._spec.app,
             self._spec.name,
             self._handler,
-            StdioTransport(stdio, lambda: self._link.release(start.id, stdio)),
+            transport,
             close_timeout=self._spec.close_timeout,
             log=self._log,
         )
         self._served += 1
         self._sessions[start.id] = (session, stdio)
+        self._transports[start.id] = transport
+        if start.traced:
+            self._tap(session).overhear(start.early)
         self._link.post(Started(start.id))
         self._tasks.start_soon(self._run, session)
 
@@ -199,7 +209,8 @@ class Worker:
             # An error of ours, not of the app's: it is to cost one call, and to be seen.
             self._log.error("call.broke", call=session.id, exc_info=error)
             ended = session.give_up(f"error in ivrd: {error!r}")
-        del self._sessions[session.id]
+        self._untap(session.id)
+        del self._sessions[session.id], self._transports[session.id]
         tally.add(self._unreported, session.count())
         if session.stuck:
             self._given_up.append(session)
@@ -218,6 +229,33 @@ class Worker:
             while self._sessions:
                 await self._emptied.wait()
         self._finished.set()
+
+    # Who looks at a call
+
+    def _tap(self, session: Session) -> Tap:
+        assert self._tasks is not None
+        if not self._taps:
+            self._tasks.start_soon(self._tell_taps)
+        self._taps[session.id] = Tap(session, self._transports[session.id], session.admitted)
+        return self._taps[session.id]
+
+    def _untap(self, call_id: str) -> None:
+        tap = self._taps.pop(call_id, None)
+        if tap is not None:
+            tap.remove()
+            while lines := tap.take(final=True):
+                self._link.post(Traced(id=call_id, lines=tuple(lines), dropped=tap.dropped))
+
+    async def _tell_taps(self) -> None:
+        while self._taps:
+            if not self._link.up:
+                for call_id in list(self._taps):
+                    self._untap(call_id)  # whoever looked went with the daemon
+            for call_id, tap in self._taps.items():
+                # Nothing is queued behind other news: what is not told waits in the tap, which has a limit.
+                if self._link.idle and (lines := tap.take()):
+                    self._link.post(Traced(id=call_id, lines=tuple(lines), dropped=tap.dropped))
+            await anyio.sleep(_TAP_S)
 
     # What the link asks
 
@@ -250,6 +288,11 @@ class Worker:
             case Drop():
                 if message.id in self._sessions:
                     self._sessions[message.id][0].drop()
+            case Trace():
+                if not message.on:
+                    self._untap(message.id)
+                elif message.id in self._sessions and message.id not in self._taps:
+                    self._tap(self._sessions[message.id][0])
             case Retire():
                 self._retiring = True
                 if not self._sessions:

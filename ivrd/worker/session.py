@@ -163,6 +163,16 @@ class Session:
         """Say whether a key may be shown; see `Channel.key_fate`."""
         return self._channel.key_fate(number)
 
+    @property
+    def pressed(self) -> int:
+        """How many keys came so far."""
+        return self._channel.pressed
+
+    @property
+    def admitted(self) -> float:
+        """When the daemon admitted the call, by this loop's clock."""
+        return self._admitted
+
     def masked(self, text: str) -> str:
         """Give the text with all secret digits of this call replaced by asterisks."""
         return self._channel.masked(text)

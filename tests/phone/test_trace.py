@@ -1,0 +1,188 @@
+"""`ivrd trace` on live calls of a real daemon: the ladder, the file, secrets, and who comes and goes meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from ivrd.simulator.process import open_exchange
+from tests.service import Service
+
+IVRD = str(Path(sys.executable).with_name("ivrd"))
+APP = """
+async def main(call):
+    pin = await call.digits("enter-pin", max=4, timeout=60, secret=True)
+    choice = await call.menu("menu", "12", timeout=60)
+    await call.set(PIN=pin, CHOICE=choice or "")
+
+async def flood(call):
+    await call.digits("go", max=1, timeout=60)
+    for _ in range(4000):
+        await call.set(X="y")
+"""
+APPS = "".join(f'[apps.{name}]\nhandler = "menu:{name}"\nworkers = 1\n' for name in ("main", "flood"))
+
+
+@pytest.fixture(scope="module")
+def ivrd() -> Iterator[Service]:
+    with Service(APPS, files={"menu.py": APP}, drain_timeout=1.0) as service:
+        yield service
+
+
+class Trace:
+    """A running `ivrd trace`, read line by line."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self.text = ""
+
+    async def sees(self, text: str) -> None:
+        assert self.process.stdout is not None
+        with trio.fail_after(30):
+            while text not in self.text:
+                data = await self.process.stdout.receive_some()
+                assert data, f"it ended: {self.text}"
+                self.text += data.decode()
+
+    async def ended(self) -> str:
+        assert self.process.stdout is not None
+        with trio.fail_after(30):
+            async for data in self.process.stdout:
+                self.text += data.decode()
+            await self.process.wait()
+        return self.text
+
+
+@asynccontextmanager
+async def tracing(ivrd: Service, *args: str) -> AsyncIterator[Trace]:
+    argv = [IVRD, "trace", "-c", str(ivrd.config_file), *args]
+    process = await trio.lowlevel.open_process(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    try:
+        yield Trace(process)
+    finally:
+        with trio.CancelScope(shield=True):
+            process.kill()
+            await process.wait()
+            assert process.stdout is not None
+            await process.stdout.aclose()
+
+
+def only_call(ivrd: Service) -> str:
+    (call,) = ivrd.calls()
+    return str(call["id"])
+
+
+async def test_a_live_call_as_a_ladder_and_in_a_file(ivrd: Service, tmp_path: Path) -> None:
+    path = tmp_path / "call.rec"
+    async with open_exchange() as exchange:
+        call = exchange.dial([str(ivrd.shim), f"--socket={ivrd.socket}", "main", "x"])
+        await call.hears("enter-pin")
+        async with tracing(ivrd, only_call(ivrd), "--save", str(path)) as trace:
+            await trace.sees("of main")
+            call.press("8642")
+            await call.hears("menu")
+            call.press("1")
+            await call.ended()
+            text = await trace.ended()
+    assert "8642" not in text
+    rungs = [line.split("app  ")[1].split() for line in text.splitlines() if "app  " in line]
+    assert rungs.count(["?", "key"]) == 4
+    assert ["A,menu", "play"] in rungs
+    assert ["1", "key"] in rungs
+    assert ["V,PIN=****,CHOICE=1", "set"] in rungs
+    assert text.splitlines()[-1].strip() == "over: completed (the handler returned)"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    recording = json.loads(path.read_text())
+    assert (recording["app"], recording["args"], recording["result"]) == ("main", ["x"], "completed")
+    assert "8642" not in path.read_text()
+
+
+@pytest.mark.parametrize("which", [["--next"], ["--app", "main"]])
+async def test_the_next_call_is_seen_whole_and_plays_again(ivrd: Service, tmp_path: Path, which: list[str]) -> None:
+    path = tmp_path / "call.rec"
+    async with open_exchange() as exchange, tracing(ivrd, *which, "--save", str(path)) as trace:
+        with trio.fail_after(30):
+            while not path.exists():  # until the daemon has heard of the wish, calls come and go untraced
+                call = exchange.dial([str(ivrd.shim), f"--socket={ivrd.socket}", "main", "x"])
+                await call.hears("enter-pin")
+                await call.follow([])
+                call.press("8642")
+                await call.hears("menu")
+                call.press("2")
+                await call.ended()
+                with trio.move_on_after(0.5):
+                    await trace.ended()
+    text = trace.text
+    assert "A,enter-pin" in text
+    assert "8642" not in text
+    done = await trio.run_process(
+        [IVRD, "dial", "-c", str(ivrd.config_file), "main", "--replay", str(path), "--secret", "8642", "--fast"],
+        capture_stdout=True,
+        check=False,
+    )
+    assert b"the app behaves as it did" in done.stdout, done.stdout
+    assert done.returncode == 0
+
+
+async def test_who_looks_may_leave_and_another_come(ivrd: Service) -> None:
+    async with open_exchange() as exchange:
+        call = exchange.dial([str(ivrd.shim), f"--socket={ivrd.socket}", "main", "x"])
+        await call.hears("enter-pin")
+        name = only_call(ivrd)
+        async with tracing(ivrd, name) as first:
+            await first.sees("of main")
+            async with tracing(ivrd, name) as second:
+                assert "is being traced already" in await second.ended()
+            first.process.send_signal(signal.SIGINT)
+            await first.ended()
+            assert first.process.returncode == 0
+        async with tracing(ivrd, name) as third:
+            await third.sees("of main")
+            call.press("8642")
+            await third.sees("A,menu")
+        call.press("1")
+        await call.ended()
+
+
+async def test_one_who_does_not_look_holds_up_nothing_and_misses_nothing_untold(ivrd: Service) -> None:
+    async with open_exchange() as exchange:
+        call = exchange.dial([str(ivrd.shim), f"--socket={ivrd.socket}", "flood", "x"])
+        await call.hears("go")
+        async with tracing(ivrd, only_call(ivrd)) as trace:
+            await trace.sees("of flood")
+            trace.process.send_signal(signal.SIGSTOP)
+            call.press("1")
+            await call.ended(30)
+            trace.process.send_signal(signal.SIGCONT)
+            text = await trace.ended()
+    told = text.count("app  ")
+    left_out = re.findall(r"(\d+) lines were left out so far", text)
+    # The prompt came before; the key, what stops the prompt, and how the call ends are in it.
+    assert 4000 <= told + int(left_out[-1] if left_out else 0) <= 4010
+
+
+async def test_what_cannot_be_traced_is_one_line(ivrd: Service) -> None:
+    for args, says in (
+        (["nope"], "ivrd: there is no live call 'nope'; `ivrd calls` lists them"),
+        (["--app", "nope"], "ivrd: there is no app 'nope' that takes calls"),
+        ([], "ivrd: say which call"),
+        (["x", "--next"], "ivrd: say which call"),
+    ):
+        async with tracing(ivrd, *args) as trace:
+            text = await trace.ended()
+            assert text.startswith(says)
+            assert len(text.splitlines()) == 1
