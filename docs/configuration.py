@@ -6,9 +6,9 @@ written here.
 
 from __future__ import annotations
 
-import re
 from itertools import groupby
 
+from docs.roff import roff
 from ivrd.config import KeyDoc, document
 
 _PAGE = """\
@@ -96,7 +96,7 @@ def manual() -> str:
             given = "required" if key.required else f"default {key.default}" if key.default else "not set by default"
             takes = _takes(key)
             facts = f"{takes[0].upper()}{takes[1:]}; {given}."
-            parts.append(f".TP\n.B {_roff(key.name)}\n{_roff(key.description)}\n.br\n{_roff(facts)}\n")
+            parts.append(f".TP\n.B {roff(key.name)}\n{roff(key.description)}\n.br\n{roff(facts)}\n")
     parts.append(_MANUAL_END)
     return "".join(parts)
 
@@ -111,9 +111,3 @@ def _default(key: KeyDoc) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-def _roff(text: str) -> str:
-    """Text for troff: what it would take for requests or turn into typographer's quotes is written out."""
-    escaped = text.replace("\\", "\\e").replace("-", "\\-").replace('"', "\\(dq").replace("'", "\\(aq")
-    return re.sub(r"`([^`]*)`", r"\\fB\1\\fP", escaped)

@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from docs import configuration, metrics
+from docs import commands, configuration, metrics
 
 ROOT = Path(__file__).parent.parent
 PAGES: dict[str, Callable[[], str]] = {
     "docs/configuration.md": configuration.page,
     "docs/metrics.md": metrics.page,
+    "deploy/man/ivrd.1": commands.manual,
     "deploy/man/ivrd.toml.5": configuration.manual,
 }
 
