@@ -15,6 +15,8 @@ files of `scenarios/` one looks like this; the steps are `probe.c`'s, and `{x*11
 
 `channel` is `up` (answered before), `down` or `dead` (hung up before). The caller waits milliseconds and presses keys
 in turn; numbers that stand first, third… are pauses. Without `hangup` it stays until the app ends the call.
+`tight: yes` marks one whose point is what happens between two ticks of the generator; it is tried again if a tick got
+in between.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ class Scenario:
     caller: tuple[Action, ...] = ()
     args: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
+    tight: bool = False
 
     @property
     def program(self) -> str:
@@ -71,7 +74,7 @@ def _parse(name: str, lines: Iterable[str]) -> Scenario:
     headers: dict[str, str] = {}
     steps: list[str] = []
     for line in lines:
-        header = re.fullmatch(r"(options|channel|caller|args|variables): (.*)", line)
+        header = re.fullmatch(r"(options|channel|caller|args|variables|tight): (.*)", line)
         if header and not steps:
             headers[header[1]] = header[2]
         else:
@@ -90,6 +93,7 @@ def _parse(name: str, lines: Iterable[str]) -> Scenario:
         tuple(_parse_caller(headers.get("caller", ""))),
         tuple(filter(None, headers.get("args", "").split(","))),
         tuple((variable, value) for variable, _, value in variables),
+        headers.get("tight") == "yes",
     )
 
 
@@ -113,6 +117,8 @@ def scenario_text(scenario: Scenario) -> str:
         lines.append(f"options: {scenario.options}")
     if scenario.channel != "up":
         lines.append(f"channel: {scenario.channel}")
+    if scenario.tight:
+        lines.append("tight: yes")
     if scenario.caller:
         lines.append("caller: " + " ".join(f"{pause} {action}" for pause, action in scenario.caller))
     if scenario.args:

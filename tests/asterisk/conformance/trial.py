@@ -1,8 +1,8 @@
 """A run of scenarios on both sides, and its verdict.
 
-The rule that holds here: events that differ are a failure at once, but for random scenarios, where nobody looked after
-what falls close together: those must differ twice. Times that are off get one more try as well, both sides anew and in
-quiet, since the machine may have been busy elsewhere. What was tried again is told.
+The rule that holds here: events that differ are a failure at once, but for tight scenarios and for random ones, where
+nobody looked after what falls close together: those must differ twice. Times that are off get one more try as well,
+both sides anew and in quiet, since the machine may have been busy elsewhere. What was tried again is told.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ def try_scenarios(
         named: the scenarios.
         simulated: the simulator's records, if it has run them already.
         done: called as each scenario is over on Asterisk.
-        twice: count as failures only those that differ a second time.
+        twice: count as failures only those that differ a second time, as if all were tight.
     """
     trial = Trial(real.version)
     simulated = simulated or run_simulated(stage, named)
     off = _compare(named, real.run(named, done=done), simulated, trial)
-    again = off + ([scenario for scenario, _ in trial.failures] if twice else [])
+    again = off + [scenario for scenario, _ in trial.failures if twice or scenario.tight]
     if again:
         trial.retried = [scenario.name for scenario in again]
-        trial.failures = [] if twice else trial.failures
+        trial.failures = [failure for failure in trial.failures if failure[0] not in again]
         named = stage.put(again)
         for scenario in _compare(named, real.run(named, at_once=_IN_QUIET), run_simulated(stage, named), trial):
             worst = max(trial.times.by_scenario[scenario.name])
