@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from ivrd import Call, CallEnded, SyncCall
 
-from .inprocess import running
+from .inprocess import Running, running
 
 Action = Literal["hangup", "exit"]
 
