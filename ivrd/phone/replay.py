@@ -54,7 +54,9 @@ def script_of(recording: Recording, secret: str = "") -> list[Step]:
             if letter in ("F", "T", "D", "Z") and data in queue:
                 plays = queue[0]
                 queue.remove(data)
-                if queue and data == plays and letter == "F":
+                if letter == "Z" and data == plays:
+                    steps.remove(Wait(data))  # there is no such prompt, so it never began
+                if queue and data == plays and letter in ("F", "Z"):
                     steps.append(Wait(queue[0]))
                     acted = line.at
             elif letter == MASKED or (letter in KEYS and not data):
@@ -84,6 +86,8 @@ def differences(then: Recording, now: Recording) -> list[str]:
         as it was.
     """
     before, after = _said(then), _said(now)
+    if not then.result:
+        after = after[: len(before)]  # who looked left before the call's end
     lines = list(difflib.unified_diff(before, after, "then", "now", lineterm="", n=3))
     return lines[2:]
 

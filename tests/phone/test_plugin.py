@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,21 @@ async def test_a_caller_who_hangs_up(ivr: Ivr) -> None:
         assert (await caller.ended()).outcome is Outcome.HUNGUP_BY_CALLER
         assert caller.result == "hangup"
     assert cleaned == ["async", "plain"]
+
+
+async def test_a_key_takes_a_tenth_of_a_second(ivr: Ivr) -> None:
+    times: list[float] = []
+
+    async def main(call: Call) -> None:
+        async for _ in call.events():
+            times.append(anyio.current_time())  # noqa: PERF401 - what was seen has to last when this is cancelled
+
+    caller = await ivr.dial(main)
+    await caller.press("12")
+    await caller.follow("3 45")
+    await caller.hangup()
+    await caller.ended()
+    assert [round(later - sooner, 3) for sooner, later in itertools.pairwise(times)][:4] == [0.1] * 4
 
 
 async def test_options_variables_and_settings(ivr: Ivr) -> None:

@@ -1,0 +1,59 @@
+"""What a recorded caller did, made into a script; and what is told where the app now says something else."""
+
+from __future__ import annotations
+
+import pytest
+
+from ivrd.errors import IvrdError
+from ivrd.phone.recording import Line, Recording
+from ivrd.phone.replay import differences, script_of, variables_of
+from ivrd.simulator import script
+
+
+def recording(*lines: str, result: str = "") -> Recording:
+    """Lines such as `0.5 < A,welcome`: what the app said, and `>` what it was told."""
+    parts = [line.split(" ", 2) for line in lines]
+    told = [Line(float(at), "event" if way == ">" else "command", text) for at, way, text in parts]
+    return Recording(app="menu", lines=told, result=result)
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (["0 < A,welcome", "0.4 > 1", "0.4 < I,x", "0.4 > T,welcome"], "wait:welcome pause:0.4 1"),
+        # The second prompt begins when the first has finished, and the key is as late after that.
+        (["0 < A,a", "0 < A,b", "1 > F,a", "1.7 > 2", "1.71 > 3"], "wait:a wait:b pause:0.7 2 3"),
+        # One that was dropped never began.
+        (["0 < A,a", "0 < A,b", "1 > T,a", "1 > D,b", "1 < A,c", "3 > *"], "wait:a wait:c pause:2 *"),
+        (["0 < A,a", "0 < S,b", "0 > T,a", "2 > #"], "wait:a wait:b pause:2 #"),
+        (["0 < A,nope", "0 > Z,nope", "0 < A,b"], "wait:b"),
+        (["0 < A,a", "0 < A,nope", "0 < A,b", "0 > Z,nope", "1 > F,a", "2 > 1"], "wait:a wait:b pause:1 1"),
+        (["0.5 < A,a", "2.5 > H"], "wait:a hangup:2"),
+        (["0 < A,a", "1 > I,HANGUP", "2 < H,x", "2 > H"], "wait:a hangup:1"),
+        (["0 < A,a", "1 < H,bye", "1 > H"], "wait:a"),
+        (["0 < G,X", "0 > G,X=1", "0 > D"], "D"),
+    ],
+)
+def test_what_the_caller_did(lines: list[str], says: str) -> None:
+    steps = script_of(recording(*lines))
+    assert script.write(steps) == says
+
+
+def test_secret_keys_are_given_back_in_their_order() -> None:
+    call = recording("0 < A,pin", "0 > ?", "0 > ?", "0 > 1")
+    assert script.write(script_of(call, "86")) == "wait:pin 8 6 1"
+    with pytest.raises(IvrdError, match="hides 2 keys and 3 were given"):
+        script_of(call, "864")
+
+
+def test_variables_are_those_of_the_first_answer() -> None:
+    assert variables_of(recording("0 > G,A=1", "1 > G,B=x=y", "2 > G,A=2")) == {"A": "1", "B": "x=y"}
+
+
+def test_differences_leave_times_and_events_aside() -> None:
+    then = recording("0 < A,a", "1 > F,a", "1 < E,x", result="completed")
+    assert differences(then, recording("5 < A,a", "5.1 < E,x", result="completed")) == []
+    lines = differences(then, recording("0 < A,b", "0 < E,x", result="app_error"))
+    assert [line for line in lines if line[0] in "+-"] == ["-A,a", "+A,b", "-result: completed", "+result: app_error"]
+    # Of a trace that was left before the call's end the result is not known.
+    assert differences(recording("0 < A,a"), recording("0 < A,a", "1 < E,x", result="completed")) == []
