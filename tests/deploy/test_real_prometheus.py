@@ -85,7 +85,7 @@ async def every_result(rig: Rig) -> tuple[Counter[tuple[str, str]], Counter[str]
     for app, result, count in (("now", "completed", 40), ("boom", "app_error", 7), ("die", "worker_died", 3)):
         await dial_all(rig, app, count)
         seen[app, result] += count
-    await dial_all(rig, "short", 5)
+    await all_ended([rig.dial("short") for _ in range(5)])
     seen["short", "timeout"] += 5
 
     live = await rig.live(12)
@@ -124,7 +124,7 @@ async def test_every_expression_has_data_and_the_figures_agree_to_the_call() -> 
         table("full", "apps:hold", concurrency=1, queue=0, on_overload='"exit"'),
         table("short", "apps:hold", max_duration=0.5),
         table("boom"),
-        table("die"),
+        table("die", workers=3),
         table("attack"),
     )
     async with watched(*tables) as (rig, prometheus, url):
