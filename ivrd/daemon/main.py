@@ -11,6 +11,7 @@ Whatever kills this process in between, SIGKILL included, leaves the workers as 
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import socket
@@ -191,6 +192,8 @@ class Daemon:
             self._failure = "no app could be started: " + "; ".join(f"{n}: {why}" for n, why in failures.items())
             self.stop()
             return
+        # What is there by now stays: the collector need not look through it again in the middle of a call.
+        gc.freeze()
         self.ready.set()
         await self._manager.ready(report.line(board))
         log.info("ready", apps=len(self._config.apps), socket=self._config.server.socket, pid=os.getpid())

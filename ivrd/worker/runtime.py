@@ -7,6 +7,7 @@ process ends by `os._exit` once all is cleaned up, because a handler's stuck thr
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import traceback
 from collections.abc import Callable
@@ -114,6 +115,8 @@ class Worker:
         with anyio.CancelScope() as scope:
             try:
                 async with lifespan():
+                    # The app's modules stay: the collector need not look through them in the middle of a call.
+                    gc.freeze()
                     self.ready = True
                     if self._link.up:
                         self._link.post(Ready())
