@@ -36,6 +36,9 @@ async def slow(call):
 async def block(call):
     time.sleep(3)
 
+async def stick(call):
+    time.sleep(60)
+
 async def attack(call):
     for _ in range(10):
         try:
@@ -226,12 +229,15 @@ async def test_what_goes_wrong_around_the_apps_fires_for_that_only() -> None:
         table("now", "apps:now", workers=4),
         table("attack"),
         table("block"),
+        table("stick", heartbeat_timeout=1.5),
         table("gone", "no_such_module:main"),
     )
     expected = {
         ("IvrdHandoffsRejected", "unknown_app"),
         ("IvrdCommandsRefused", "invalid_value"),
         ("IvrdWorkersCrash", ""),
+        ("IvrdWorkerStuck", ""),
+        ("IvrdCallsLostToCrashes", "stick"),
         ("IvrdReloadFailed", ""),
         ("IvrdLoopLag", "worker"),
         ("IvrdAppWithoutWorkers", "gone"),
@@ -239,6 +245,7 @@ async def test_what_goes_wrong_around_the_apps_fires_for_that_only() -> None:
     }
     async with watched(*tables) as (rig, prometheus, _):
         rig.dial("block")
+        rig.dial("stick")
         for pid in rig.service.workers("now")[:3]:
             with suppress(ProcessLookupError):
                 os.kill(pid, 9)
