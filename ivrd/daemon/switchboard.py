@@ -139,18 +139,19 @@ class Switchboard:
         life = Life(pool.policy(hello.fallback, self.config.server.close_timeout), trio.current_time())
         args = tuple(arg.encode("utf-8", "surrogateescape") for arg in hello.args)
         call = Call(call_id, pool, stdio, life, args=args, started=time.time(), transport=transport, shim=shim)
-        self._take_in(call)
+        channel = self._enter(call)
         for expected in list(self.expected):
             expected(call)
         call.tell(self._welcome(pool, call_id))
         pool.kick()
+        self.floor.start_soon(self._run, call, channel)
 
-    def _take_in(self, call: Call) -> None:
+    def _enter(self, call: Call) -> tuple[int, int]:
         # In the books at once: it may end before its task has begun.
         self.calls[call.id] = call
         channel = call.stdio.channel()
         self._channels.add(channel)
-        self.floor.start_soon(self._run, call, channel)
+        return channel
 
     def _welcome(self, pool: Pool, call_id: str) -> Fact:
         # The call itself is in the books already.
@@ -175,7 +176,7 @@ class Switchboard:
         )
         call.worker = worker
         worker.take_held(call)
-        self._take_in(call)
+        self.floor.start_soon(self._run, call, self._enter(call))
 
     async def _run(self, call: Call, channel: tuple[int, int]) -> None:
         try:

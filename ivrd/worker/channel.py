@@ -190,6 +190,8 @@ class Channel:
         """Say where a task may be started that waits until Asterisk takes commands again."""
         self._writers = tasks
         self._context = copy_context()
+        if self._backlog:
+            tasks.start_soon(self._write_backlog)
 
     def make(self, command: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Make a command, with a function of `eivr` for one, and count it if it is refused."""
@@ -277,10 +279,10 @@ class Channel:
         try:
             self._transport.write(line)
         except BlockingIOError:
-            assert self._writers is not None
             self._backlog.append(line)
-            # Not in the context of the handler, whose tasks end with it.
-            self._context.run(self._writers.start_soon, self._write_backlog)
+            if self._writers is not None:
+                # Not in the context of the handler, whose tasks end with it.
+                self._context.run(self._writers.start_soon, self._write_backlog)
         except OSError:
             self._lose()
         else:

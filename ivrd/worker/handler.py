@@ -10,6 +10,7 @@ import inspect
 import math
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakSet
 
@@ -28,6 +29,7 @@ Handler: TypeAlias = "Callable[[Call], Awaitable[object]] | Callable[[SyncCall],
 _runner: ContextVar[Runner | None] = ContextVar("ivrd_call", default=None)
 
 
+@lru_cache(maxsize=64)  # asked for each call, and slow to find out
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling this gives something to await: an `async def`, or an object whose `__call__` is one."""
     return any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))

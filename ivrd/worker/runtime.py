@@ -202,6 +202,7 @@ class Worker:
         if start.traced:
             self._tap(session).overhear(start.early)
         self._link.post(Started(start.id))
+        session.begin(self._tasks)
         self._tasks.start_soon(self._run, session)
 
     async def _run(self, session: Session) -> None:

@@ -83,6 +83,7 @@ class Session:
         self._channel = Channel(transport, self._look)
         self._verdict: _Verdict | None = None
         self._dropped = False
+        self._begun = False
         self._decided = anyio.Event()
         self._read_all = anyio.Event()
         self._handled = anyio.Event()
@@ -102,8 +103,20 @@ class Session:
 
     # For the owner
 
+    def begin(self, handlers: TaskGroup) -> None:
+        """Let the handler begin, before anything else of the call is set up: the caller waits for its first command.
+
+        Args:
+            handlers: where the handler's task is started.
+        """
+        if not self._begun:
+            self._begun = True
+            self._channel.receive(self._start.early)
+            self._greet()
+            handlers.start_soon(self._handle)
+
     async def run(self, handlers: TaskGroup) -> Ended:
-        """Run the call to its end.
+        """Run the call to its end; begins it unless `begin` was called.
 
         Args:
             handlers: where the handler's task is started; it may outlive this call of `run` there.
@@ -111,13 +124,11 @@ class Session:
         Returns:
             How the call ended. The transport is closed; the handler is over, or was given up and is `stuck`.
         """
+        self.begin(handlers)
         try:
             async with anyio.create_task_group() as tasks:
                 self._channel.run_writers_in(tasks)
-                self._channel.receive(self._start.early)
                 tasks.start_soon(self._read)
-                self._greet()
-                handlers.start_soon(self._handle)
                 await self._supervise()
                 end_by = self._limits.end_by(anyio.current_time())
                 # Who sends `E` must hold stdout and stderr open until Asterisk has closed, or the call is hung up.
