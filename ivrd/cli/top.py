@@ -26,7 +26,7 @@ from ivrd.cli.options import config_option, fail, plain_errors
 from ivrd.errors import IvrdError
 from ivrd.wire import control as wire
 
-__all__ = ["top"]
+__all__ = ["View", "draw", "look", "top"]
 
 SORTS: dict[str, Callable[[wire.CallRow], object]] = {
     "age": lambda row: -row.age,
@@ -90,7 +90,7 @@ def draw(view: View, status: wire.StatusAnswer, rows: list[wire.CallRow], height
     waiting = sum(app.waiting for app in status.apps)
     head = Text.assemble(
         ("ivrd ", "bold"), f"{status.release}  pid {status.pid}  up {seconds(status.uptime)}   ",
-        (f"{sum(status.calls.values())} calls", "bold"), f"  {busy} of {capacity} places taken  {waiting} waiting",
+        (f"{sum(status.calls.values())} calls", "bold"), f", {busy} of {capacity} places taken, {waiting} waiting",
         ("   DRAINING", "bold red") if status.draining else "", ("   paused", "yellow") if view.paused else "",
     )  # fmt: skip
     parts: list[RenderableType] = [head, _apps(view, status)]
@@ -142,7 +142,8 @@ def _calls(view: View, rows: list[wire.CallRow], lines: int) -> Table:
     return table
 
 
-def _ask(config_path: str) -> tuple[wire.StatusAnswer, list[wire.CallRow]]:
+def look(config_path: str) -> tuple[wire.StatusAnswer, list[wire.CallRow]]:
+    """Ask the daemon how it is going and which calls are live; errors as `client.ask`."""
     status = ask(config_path, wire.Status())
     assert isinstance(status, wire.StatusAnswer)
     rows: list[wire.CallRow] = []
@@ -164,7 +165,7 @@ def top(config_path: str, interval: float) -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         fail("`ivrd top` needs a terminal; `ivrd status --json` and `ivrd calls --json` are for scripts")
     with plain_errors():
-        status, rows = _ask(config_path)
+        status, rows = look(config_path)
     anyio.run(_watch, config_path, interval, status, rows)
 
 
@@ -191,5 +192,5 @@ async def _watch(config_path: str, interval: float, status: wire.StatusAnswer, r
                 if not view.paused:
                     # While it is being restarted, what was there last stays on the screen.
                     with suppress(IvrdError):
-                        status, rows = await anyio.to_thread.run_sync(_ask, config_path)
+                        status, rows = await anyio.to_thread.run_sync(look, config_path)
                     view.apps = [app.name for app in status.apps]
