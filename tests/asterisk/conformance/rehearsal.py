@@ -15,13 +15,14 @@ from ivrd.simulator.reader import READ_SIZE
 from ivrd.simulator.sounds import Sounds
 from tests.asterisk.conformance.scenario import KEY_GAP_S, KEY_LEAD_S, Scenario
 
-__all__ = ["steady"]
+__all__ = ["lively", "steady"]
 
-_REHEARSALS = 10
+_REHEARSALS = 7
 _APP_LATE_S = (0.0, 0.1)
 _CALLER_LATE_S = (-0.1, 0.15)
 _MOVES_S = 0.25  # what follows an action moves with it, and no more than this
 _SPARE_WRITES = 6
+_LIVELY = 5
 
 
 def _app_writes(scenario: Scenario) -> list[tuple[float, bytes]]:
@@ -120,6 +121,11 @@ def _delayed(scenario: Scenario, chance: random.Random | None) -> list[tuple[flo
         acts.append((when + late[when], data))
     acts += [(when + off(_CALLER_LATE_S), act) for when, act in _caller_acts(scenario)]
     return sorted(acts, key=lambda act: act[0])
+
+
+def lively(scenario: Scenario, sounds: Sounds) -> bool:
+    """Whether enough comes of it to be worth a call."""
+    return len(_Rehearsal(scenario, sounds).run(_delayed(scenario, None))[1]) >= _LIVELY
 
 
 def steady(scenario: Scenario, sounds: Sounds) -> bool:
