@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 import hypothesis
 import pytest
+import structlog
 
 ROOT = Path(__file__).parent.parent
 Held: TypeAlias = frozenset[tuple[str, str]]
@@ -94,6 +95,13 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
         if time.monotonic() > deadline:
             pytest.fail("left behind: " + ", ".join(sorted(f"{name} ({what})" for name, what in left)))
         time.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """Leave the next test no log that writes where this one's stderr was."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
