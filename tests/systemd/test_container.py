@@ -5,6 +5,7 @@ The tests are one story in order, on one container: each goes on where the one b
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -129,6 +130,11 @@ def test_a_wheel_becomes_a_running_service(host: Host) -> None:
         answer = caller.ask("call", app="menu", heard="pls-entr-num-uwish2-call", keys="42#")
     assert answer["outcome"].startswith("continued IVRD_STATUS=OK"), answer
     assert answer["variables"]["MENU_CHOICE"] == "42"
+    # The journal has the call's line field by field.
+    line = json.loads(host.ask("journalctl", "--boot", "--output=json", "IVRD_EVENT=ivrd_call", "IVRD_APP=menu"))
+    assert line["IVRD_RESULT"] == "completed"
+    assert line["IVRD_CALL"] in line["MESSAGE"]
+    assert line["PRIORITY"] == "6"
     # The same version is not installed over itself: workers run in it.
     again = host.run("sh", "-c", f"/mnt/deploy/systemd/install /mnt/ivrd/ivrd-{__version__}-*.whl", check=False)
     assert again.returncode == 1
