@@ -287,7 +287,8 @@ async def test_a_good_day_is_quiet_and_a_stop_and_restarts_are_seen() -> None:
         await stuck.wait()
         await prometheus.until_firing({("IvrdDown", "")})
 
-        for _ in range(3):
+        # Enough of them that those in the alert's window suffice, wherever it begins.
+        for _ in range(5):
             await in_thread(rig.service.restart)
             await prometheus.until('up{job="ivrd"} == 1', "a scrape of the new daemon")
         await prometheus.until('ALERTS{alertname="IvrdRestarts", alertstate="firing"}', "IvrdRestarts")
