@@ -130,6 +130,7 @@ class Call:
             async with trio.open_nursery() as self._nursery:
                 for job in self._jobs:
                     self._nursery.start_soon(job)
+                self._jobs.clear()  # they refer back to the call, which else only the collector could free
                 while not self._is_over():
                     with trio.CancelScope(deadline=self._deadline()) as self._timer:
                         await trio.sleep_forever()
