@@ -1,13 +1,14 @@
 """`python -m ivrd.worker`: what the daemon starts; not for people.
 
 The rule that holds here: what the daemon told this process is out of the environment before the app can see it, and
-signals that are meant for the daemon do nothing here.
+signals that are meant for the daemon do nothing here. What the app prints is in the log at once, and a line at a time.
 """
 
 from __future__ import annotations
 
 import faulthandler
 import functools
+import io
 import os
 import signal
 import sys
@@ -31,6 +32,11 @@ def main() -> None:
         sys.exit(f"ivrd.worker is started by `ivrd serve`, which sets {VARIABLE}: {error!r}")
     for ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR2):
         signal.signal(ignored, signal.SIG_IGN)
+    # Into a file or the journal an app's `print` would wait for 8 KiB of its like, and die with the process. Under
+    # PYTHONUNBUFFERED it would be written in two pieces, between which another process's line fits.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, write_through=False)
     # The daemon asks a stuck worker for its stacks by this signal.
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     log = WorkerLog(spec)

@@ -144,7 +144,9 @@ class FakeDaemon:
             worker.close()
         self.workers.clear()
 
-    def spawn(self, handler: str, **settings: Any) -> subprocess.Popen[bytes]:
+    def spawn(
+        self, handler: str, *, stdout: int | None = None, unbuffered: bool = False, **settings: Any
+    ) -> subprocess.Popen[bytes]:
         worker_settings = {
             "heartbeat_timeout": 2.0,
             "hangup_grace": 1.0,
@@ -162,11 +164,16 @@ class FakeDaemon:
             close_timeout=close_timeout,
             log_format="json",
         )
-        environment = {**os.environ, "IVRD_WORKER": msgspec.json.encode(spec).decode()}
+        environment = {
+            **os.environ,
+            "IVRD_WORKER": msgspec.json.encode(spec).decode(),
+            "PYTHONUNBUFFERED": "1" if unbuffered else "",
+        }
         process = subprocess.Popen(
             [sys.executable, "-m", "ivrd.worker"],
             env=environment,
             stdin=subprocess.DEVNULL,
+            stdout=stdout,
             stderr=self.log(),
             start_new_session=True,
         )

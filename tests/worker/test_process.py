@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import trio
@@ -100,7 +101,7 @@ async def test_the_app_sees_its_backend_and_not_what_the_daemon_said(backend: Ba
     ],
 )
 async def test_an_app_that_cannot_be_used_is_told_to_the_daemon_and_logged(
-    backend: Backend, settings: dict[str, str], said: str
+    backend: Backend, settings: dict[str, Any], said: str
 ) -> None:
     async with open_daemon() as daemon:
         daemon.spawn(**settings, backend=backend)
@@ -164,6 +165,21 @@ async def test_signals_for_the_daemon_do_nothing_and_usr1_shows_the_stacks(backe
         await daemon.ended(worker, call_id)
         process.terminate()
         assert await exit_status(daemon, worker) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("unbuffered", [False, True])
+async def test_what_an_app_prints_is_there_at_once_and_whole(unbuffered: bool) -> None:
+    """Whatever PYTHONUNBUFFERED says; on a datagram socket, what one `write()` has written is what one read gives."""
+    ours, stdout = trio.socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, stdout:
+        async with open_daemon() as daemon:
+            daemon.spawn("ivr:prints", stdout=stdout.fileno(), unbuffered=unbuffered)
+            worker, _ = await daemon.accept()
+            await worker.next(Ready)
+            _, call = await daemon.start(worker)
+            with trio.fail_after(PATIENCE_S):
+                assert await ours.recv(100) == b"an app says something\n"
+            call.hangup()
 
 
 @both

@@ -28,6 +28,11 @@ async def environment(call: Call) -> None:
     await call.set(SPEC=os.environ.get("IVRD_WORKER", "gone"), BACKEND=sniffio.current_async_library())
 
 
+async def prints(call: Call) -> None:
+    print("an app", "says something")
+    await hold(call)
+
+
 async def hold(call: Call) -> None:
     """Stays until the caller hangs up, answers keys meanwhile."""
     try:
