@@ -25,7 +25,7 @@ from ivrd.rules.life import Admitted, Policy, TurnedAway
 from ivrd.rules.routing import Desk, Seat
 from ivrd.rules.staffing import Member, Size
 from ivrd.wire.hello import Fallback, Status
-from ivrd.wire.messages import DESCRIPTORS_A_CALL, Held, Report, WorkerSpec
+from ivrd.wire.messages import DESCRIPTORS_A_CALL, Held, Report, Tally, WorkerSpec
 
 from .workers import Worker
 
@@ -151,12 +151,16 @@ class Pool:
 
     def heard(self, worker: Worker, report: Report) -> None:
         """A heartbeat."""
-        self._board.metrics.absorb(self.name, report.tally)
+        self.count(report.tally)
         self._board.metrics.loop_lag("worker", report.lag)
         if worker.ready_at is not None and trio.current_time() - worker.ready_at >= SETTLED:
             self.backoff.settled()
             self.failure = ""
         self._check_due(worker)
+
+    def count(self, tally: Tally) -> None:
+        """Let what a worker has counted, and tells for the first time, into the metrics."""
+        self._board.metrics.absorb(self.name, tally)
 
     def _check_due(self, worker: Worker) -> None:
         app = self.app

@@ -352,6 +352,8 @@ class Worker:
                 if (call := self.calls.get(message.id)) is not None:
                     call.confirmed()
             case wire.Ended():
+                if message.unreported is not None:
+                    self._pool.count(message.unreported)
                 if (call := self.calls.pop(message.id, None)) is not None:
                     if not self.calls:
                         self.idle_since = trio.current_time()

@@ -125,10 +125,7 @@ class Metrics:
         self._exits.add(reason)
 
     def absorb(self, app: str, tally: Tally) -> None:
-        """Add what a worker has counted since its last report.
-
-        Each event is to come here once: by the worker's `Report`s, or by the `Ended`s of its calls, not by both.
-        """
+        """Add what a worker has counted since it last told: with each `Report`, and at the end of each call."""
         self._events.add_all(tally.events)
         self._events.add("malformed", tally.malformed)
         self._commands.add_all(tally.commands)

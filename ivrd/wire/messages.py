@@ -211,12 +211,14 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
         result: how it ended, as far as the worker knows; the daemon's own verdict, if it had one, goes before.
         detail: one line more, such as the exception of `app_error`.
         tally: what was counted of it.
+        unreported: what of that no `Report` has told; None where one will.
     """
 
     id: str
     result: Result
     detail: str = ""
     tally: Tally
+    unreported: Tally | None = None
 
     def __post_init__(self) -> None:
         """Make what an exception says fit to travel."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final, NoReturn
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 
 from ivrd import __version__
@@ -215,9 +216,13 @@ class Worker:
             ended = session.give_up(f"error in ivrd: {error!r}")
         self._untap(session.id)
         del self._sessions[session.id], self._transports[session.id]
-        tally.add(self._unreported, session.count())
         if session.stuck:
             self._given_up.append(session)
+        if self._link.up:
+            # Not with the next report: this may be the last call of a worker that retires.
+            ended = msgspec.structs.replace(ended, unreported=session.count())
+        else:
+            tally.add(self._unreported, session.count())
         self._link.post(ended)
         if not self._sessions:
             self._emptied.set()

@@ -61,6 +61,7 @@ def test_the_registration_is_frozen() -> None:
         "tally": {
             "events": {}, "commands": {}, "refused": {}, "malformed": 0, "first_command": None, "responses": [],
         },
+        "unreported": None,
     }  # fmt: skip
 
 

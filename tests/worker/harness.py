@@ -31,6 +31,7 @@ from ivrd.wire.messages import (
     Report,
     Start,
     Started,
+    Tally,
     Welcome,
     WorkerSpec,
     decode_from_worker,
@@ -80,10 +81,15 @@ class Worker:
         message = decode_from_worker(data)
         if isinstance(message, Report):
             self.reports.append(message)
-            for tag, count in message.tally.events.items():
-                self.tally[tag] = self.tally.get(tag, 0) + count
+            self.absorb(message.tally)
         else:
             self.messages.append(message)
+            if isinstance(message, Ended) and message.unreported is not None:
+                self.absorb(message.unreported)
+
+    def absorb(self, told: Tally) -> None:
+        for tag, count in told.events.items():
+            self.tally[tag] = self.tally.get(tag, 0) + count
 
     async def next(self, kind: type[M], **fields: object) -> M:
         """Take the first message of a kind whose fields are these; all before it stay."""
