@@ -1,13 +1,16 @@
 """`make bench`: from the spawn of the child to its first command, and its CPU, for ivrd and for what it replaces.
 
-The rule that holds here: the contenders take turns, call by call, and are compared by medians, so that a machine whose
-speed drifts is unfair to all of them alike. It measures and judges nothing that CI depends on.
+The rule that holds here: the contenders take turns and are compared by medians, so that a machine whose speed drifts is
+unfair to all of them alike. A turn is a window of calls, since whoever answers calls answers all of them; with
+`--window 1` each call finds the caches as some other contender has left them, python3's tens of megabytes at worst. It
+measures and judges nothing that CI depends on.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -89,19 +92,20 @@ def daemon(directory: Path) -> Iterator[tuple[Path, str]]:
             process.wait()
 
 
-def measure(contenders: list[Contender], calls: int) -> dict[str, list[tuple[float, float]]]:
-    """Let the contenders take turns."""
+def measure(contenders: list[Contender], calls: int, window: int) -> dict[str, list[tuple[float, float]]]:
+    """Let the contenders take turns, so many calls each time."""
     figures: dict[str, list[tuple[float, float]]] = {contender.name: [] for contender in contenders}
     with Progress(transient=True) as progress:
         task = progress.add_task("calls", total=calls * len(contenders))
         for contender in contenders:
             one_call(contender.argv)  # not counted: the page cache is filled
-        for turn in range(calls):
-            # Each comes behind each other one equally often: who follows the heaviest finds cold caches.
-            first = turn % len(contenders)
-            for contender in contenders[first:] + contenders[:first]:
-                figures[contender.name].append(one_call(contender.argv))
-                progress.advance(task)
+        draw = random.Random(0)
+        for begun in range(0, calls, window):
+            # Each comes behind each other one equally often: none has all of the cold caches behind the heaviest.
+            for contender in draw.sample(contenders, len(contenders)):
+                for _ in range(min(window, calls - begun)):
+                    figures[contender.name].append(one_call(contender.argv))
+                    progress.advance(task)
     return figures
 
 
@@ -141,15 +145,16 @@ def report(figures: dict[str, list[tuple[float, float]]], console: Console) -> d
 
 @click.command()
 @click.option("--calls", default=1000, show_default=True, help="Calls of each contender.")
+@click.option("--window", default=25, show_default=True, type=click.IntRange(1), help="Calls of one turn.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures for scripts as well.")
-def main(calls: int, as_json: bool) -> None:
+def main(calls: int, window: int, as_json: bool) -> None:
     """Measure."""
     if shutil.which("musl-gcc") is None:
         click.echo("musl-gcc is not here (Debian: apt install musl-tools): that contender is left out", err=True)
     with tempfile.TemporaryDirectory(prefix="ivrd-bench-") as name:
         directory = Path(name)
         with daemon(directory) as (shim, socket):
-            figures = measure(build(directory, shim, socket), calls)
+            figures = measure(build(directory, shim, socket), calls, window)
     rows = report(figures, Console())
     if as_json:
         click.echo(json.dumps(rows, indent=2))
