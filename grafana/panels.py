@@ -224,7 +224,7 @@ POOL: Final = Row(
             "percentunit",
             (
                 Query(
-                    f"sum by (app) (ivrd_calls_active{{{APP}}}) / (sum by (app) (ivrd_slots{{{APP}}}) > 0)",
+                    f"sum by (app) (ivrd_slots_taken{{{APP}}}) / (sum by (app) (ivrd_slots{{{APP}}}) > 0)",
                     "{{app}}",
                 ),
             ),

@@ -80,9 +80,10 @@ def snapshot(board: Switchboard) -> Snapshot:
                 workers=Counter(worker.state for worker in pool.workers.values()),
                 backoff=max(0.0, pool.backoff.until - now),
                 rss=sum(worker.rss for worker in pool.workers.values()),
-                least=pool.app.pool_min,
-                most=pool.app.pool_max,
-                slots=_slots(pool),
+                least=pool.app.pool_min if pool.open else 0,
+                most=pool.app.pool_max if pool.open else 0,
+                slots=pool.desk.places,
+                slots_taken=pool.desk.taken,
             )
             for name, pool in board.pools.items()
             if pool.open or pool.workers
@@ -96,17 +97,13 @@ def health(board: Switchboard) -> Health:
     return Health(apps=apps, problem="draining" if board.draining else "")
 
 
-def _slots(pool: Pool) -> int:
-    return sum(seat.capacity for seat in pool.desk.seats.values() if seat.open)
-
-
 def _app(pool: Pool) -> wire.AppStatus:
     now = trio.current_time()
     return wire.AppStatus(
         name=pool.name,
         open=pool.open,
         generation=pool.generation,
-        capacity=_slots(pool),
+        capacity=pool.desk.places,
         busy=pool.desk.busy,
         waiting=pool.desk.waiting,
         backoff=max(0.0, pool.backoff.until - now),

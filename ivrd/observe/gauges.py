@@ -6,17 +6,19 @@ can never drift away from the books it is about.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, get_args
 
 import msgspec
 from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from ivrd.rules.life import State
 from ivrd.rules.staffing import WorkerState
 
-__all__ = ["CALL_STATES", "WORKER_STATES", "AppFigures", "Snapshot", "SnapshotCollector"]
+__all__ = ["CALL_STATES", "WORKER_STATES", "AppFigures", "OwnProcess", "Snapshot", "SnapshotCollector"]
 
 CALL_STATES: Final = tuple(state.value for state in State if state is not State.ENDED)
 """Values of the label `state` of calls; an ended call is in nobody's books."""
@@ -36,6 +38,7 @@ class AppFigures(msgspec.Struct, frozen=True, kw_only=True):
         least: the fewest workers that are kept.
         most: the most workers that take calls at once.
         slots: places for calls of the workers that take calls now.
+        slots_taken: how many of these are taken.
     """
 
     calls: Mapping[str, int] = {}
@@ -46,6 +49,7 @@ class AppFigures(msgspec.Struct, frozen=True, kw_only=True):
     least: int = 0
     most: int = 0
     slots: int = 0
+    slots_taken: int = 0
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +60,14 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     apps: Mapping[str, AppFigures] = {}
+
+
+class OwnProcess(ProcessCollector):
+    """What the kernel says of this process, also where a service sees nothing of `/proc` but processes."""
+
+    def _boot_time(self) -> float:
+        # The library reads `/proc/stat`, which `ProcSubset=pid` hides, and would then tell nothing at all.
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class SnapshotCollector(Collector):
@@ -106,6 +118,7 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
     slots = GaugeMetricFamily(
         "ivrd_slots", "Calls that the workers which take calls now can hold at once.", labels=["app"]
     )
+    taken = GaugeMetricFamily("ivrd_slots_taken", "Places of these that are taken.", labels=["app"])
     for app, figures in apps:
         queue.add_metric([app], figures.queue)
         backoff.add_metric([app], figures.backoff)
@@ -113,4 +126,5 @@ def _families(snapshot: Snapshot) -> Iterator[Metric]:
         least.add_metric([app], figures.least)
         most.add_metric([app], figures.most)
         slots.add_metric([app], figures.slots)
-    yield from (queue, backoff, memory, least, most, slots)
+        taken.add_metric([app], figures.slots_taken)
+    yield from (queue, backoff, memory, least, most, slots, taken)

@@ -14,14 +14,13 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from ivrd import __version__
 from ivrd.wire.messages import Result, Tally
 
 from . import series
-from .gauges import AppFigures, Snapshot, SnapshotCollector
+from .gauges import AppFigures, OwnProcess, Snapshot, SnapshotCollector
 from .series import NO_APP, AppSeries, Families, Process, Words, Worst, observe
 
 __all__ = ["AppFigures", "Metrics", "Process", "Snapshot"]
@@ -79,7 +78,7 @@ class Metrics:
         info = Gauge("ivrd_build_info", "The release of ivrd that runs, always 1.", ["version"], registry=registry)
         info.labels(__version__).set(1)
         registry.register(SnapshotCollector(snapshot))
-        ProcessCollector(registry=registry)
+        OwnProcess(registry=registry)
 
     # Facts.
 

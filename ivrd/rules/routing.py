@@ -67,6 +67,16 @@ class Desk:
         """Calls in workers, those that still clean up included."""
         return sum(len(seat.calls) for seat in self.seats.values())
 
+    @property
+    def places(self) -> int:
+        """Places of the workers that take calls."""
+        return sum(seat.capacity for seat in self.seats.values() if seat.open)
+
+    @property
+    def taken(self) -> int:
+        """How many of these places are taken; workers that are on their way out may hold further calls."""
+        return sum(len(seat.calls) for seat in self.seats.values() if seat.open)
+
     def admit(self, call: str) -> Admitted | TurnedAway:
         """Let a call into the line, if it has room beyond what the free places will take at once.
 

@@ -40,7 +40,7 @@ scrape_configs:
 _QUICK = (
     (r"interval: 15s", "interval: 250ms"),
     (r"\[15m\]", "[20s]"),
-    (r"\[(?:5|10)m\]", f"[{WINDOW}]"),
+    (r"\[(?:2|5|10)m\]", f"[{WINDOW}]"),
     (r"for: [1-9]\d*m", "for: 1500ms"),
     (r"loop_lag_seconds\) > 0\.25", "loop_lag_seconds) > 1.5"),
     (r"handoff_seconds:p95_5m > 0\.1", "handoff_seconds:p95_5m > 1.5"),

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast, get_args
 
 import pytest
@@ -14,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from prometheus_client.process_collector import ProcessCollector
 
 from ivrd import __version__, eivr
-from ivrd.observe.gauges import CALL_STATES, WORKER_STATES
+from ivrd.observe.gauges import CALL_STATES, WORKER_STATES, OwnProcess
 from ivrd.observe.metrics import AppFigures, Metrics, Snapshot
 from ivrd.observe.series import COMMAND_TAGS, LAG_WINDOW, NO_APP, RESULTS
 from ivrd.wire.messages import Result, Tally
@@ -190,8 +192,9 @@ def test_gauges_are_read_at_the_scrape() -> None:
     metrics = of("menu", snapshot=lambda: Snapshot(apps=apps))
     assert not any(name == "ivrd_calls_active" for name, *_ in series(metrics))
     apps["menu"] = AppFigures(
-        calls={"running": 7}, queue=2, workers={"ready": 3}, backoff=4.5, rss=1 << 20, least=2, most=5, slots=600
-    )
+        calls={"running": 7}, queue=2, workers={"ready": 3}, backoff=4.5, rss=1 << 20, least=2, most=5, slots=600,
+        slots_taken=7,
+    )  # fmt: skip
     for state in CALL_STATES:
         assert value(metrics, "ivrd_calls_active", app="menu", state=state) == (7 if state == "running" else 0)
     for state in WORKER_STATES:
@@ -199,11 +202,18 @@ def test_gauges_are_read_at_the_scrape() -> None:
     assert value(metrics, "ivrd_queue_depth", app="menu") == 2
     assert value(metrics, "ivrd_worker_backoff_seconds", app="menu") == 4.5
     assert value(metrics, "ivrd_workers_resident_memory_bytes", app="menu") == 1 << 20
-    assert [value(metrics, name, app="menu") for name in ("ivrd_workers_min", "ivrd_workers_max", "ivrd_slots")] == [
-        2,
-        5,
-        600,
-    ]
+    limits = ("ivrd_workers_min", "ivrd_workers_max", "ivrd_slots", "ivrd_slots_taken")
+    assert [value(metrics, name, app="menu") for name in limits] == [2, 5, 600, 7]
+
+
+def test_the_process_is_seen_where_only_processes_are(tmp_path: Path) -> None:
+    """As under the unit's `ProcSubset=pid`, where the library alone says nothing."""
+    (tmp_path / "self").symlink_to("/proc/self")
+    assert list(ProcessCollector(proc=str(tmp_path), registry=None).collect()) == []
+    ours = {family.name: family.samples[0].value for family in OwnProcess(proc=str(tmp_path), registry=None).collect()}
+    whole = {family.name: family.samples[0].value for family in ProcessCollector(registry=None).collect()}
+    assert ours.keys() == whole.keys() >= {"process_open_fds", "process_max_fds", "process_resident_memory_bytes"}
+    assert abs(ours["process_start_time_seconds"] - whole["process_start_time_seconds"]) < 2
 
 
 def test_nobody_is_asked_before_the_first_scrape() -> None:

@@ -186,6 +186,10 @@ class Books(RuleBasedStateMachine):
     def the_books_agree(self) -> None:
         assert self.desk.waiting == len(self.line)
         assert self.desk.busy == len(self.held)
+        assert self.desk.taken == self.desk.busy - sum(
+            len(seat.calls) for seat in self.desk.seats.values() if not seat.open
+        )
+        assert self.desk.places == sum(seat.capacity for seat in self.desk.seats.values() if seat.open)
         kept = [(call, key) for key, place in self.desk.seats.items() for call in place.calls]
         assert sorted(kept) == sorted(self.held.items()), "each call in the one place that it was given"
         assert not {call for call, _ in kept} & set(self.line)
