@@ -151,14 +151,16 @@ class Stdio:
         return status.st_dev, status.st_ino
 
     def read(self) -> bytes:
-        """Read what Asterisk sent, whole events; empty at EOF.
+        """Read what Asterisk sent, whole events; empty at EOF, and where reading is not possible any more.
 
         Raises:
             BlockingIOError: nothing is there.
         """
         try:
             return os.read(self.stdin, READ_SIZE)
-        except ConnectionResetError:
+        except BlockingIOError:
+            raise
+        except OSError:
             return b""
 
     def write(self, line: bytes) -> None:
@@ -194,11 +196,17 @@ def _check(fd: int, name: str, direction: int) -> None:
             raise WireError(f"the call's {name} is a pipe's wrong end; was ivrd-shim started by Asterisk?")
         if direction == os.O_WRONLY:
             flags |= os.O_DIRECT
-    elif not (stat.S_ISSOCK(mode) and _is_stream(fd)):
-        raise WireError(f"the call's {name} is neither a pipe nor a stream socket; was ivrd-shim started by Asterisk?")
+    elif not (stat.S_ISSOCK(mode) and _is_connected_stream(fd)):
+        raise WireError(
+            f"the call's {name} is neither a pipe nor a connected stream socket; was ivrd-shim started by Asterisk?"
+        )
     fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_NONBLOCK)
 
 
-def _is_stream(fd: int) -> bool:
+def _is_connected_stream(fd: int) -> bool:
     with socket.socket(fileno=os.dup(fd)) as sock:
+        try:
+            sock.getpeername()
+        except OSError:
+            return False
         return bool(sock.type == socket.SOCK_STREAM)

@@ -16,7 +16,7 @@ __all__ = ["NOT_YET", "check_descriptors", "descriptors_needed", "needs_restart"
 NOT_YET: dict[str, str] = {}
 
 # Keys that name what is opened once, at start: everything else is read again at a reload.
-_SOCKETS = ("socket", "worker_socket", "control_socket", "metrics")
+_ONCE = ("socket", "worker_socket", "control_socket", "metrics", "log_format")
 
 _PER_CALL = 3  # the daemon's duplicates of Asterisk's pipes (`ivr://` takes one)
 _PER_WAITING_CALL = 1  # the shim's connection, kept until a worker has confirmed the start
@@ -62,8 +62,8 @@ def check_descriptors(config: Config, soft_limit: int, hard_limit: int) -> str |
 
 
 def needs_restart(old: Config, new: Config) -> list[str]:
-    """The keys that differ but that a reload cannot apply, as their sockets are open: `server.socket` and the like."""
-    return [f"server.{key}" for key in _SOCKETS if getattr(old.server, key) != getattr(new.server, key)]
+    """The keys that differ but that a reload cannot apply: `server.socket` and what else is opened once."""
+    return [f"server.{key}" for key in _ONCE if getattr(old.server, key) != getattr(new.server, key)]
 
 
 def without_effect(given: Iterable[tuple[str, ...]]) -> list[str]:

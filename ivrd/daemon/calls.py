@@ -10,26 +10,26 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import structlog
 import trio
 
 from ivrd import eivr
+from ivrd.daemon.channel import Channel
 from ivrd.descriptors import Stdio
 from ivrd.rules.life import (
     Act,
     Action,
     Assigned,
-    CallerGone,
+    Broken,
     Confirmed,
     Expired,
     Fact,
     Life,
     Lost,
-    Marked,
     Over,
     Say,
     ShimGone,
@@ -47,13 +47,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Call"]
 
-# What a caller can press while the call waits, and more: one who sends more than this is no caller.
-EARLY_LIMIT = 32_768  # bytes
+log = structlog.get_logger("ivrd.daemon")
+
 # The shim waits a little longer than we do, so that it is we who say what happened.
 SHIM_MARGIN = 3.0  # seconds
 # It hears that its call waits once it has waited for so long, well within the shortest sensible --timeout.
 QUEUED_AFTER = 0.05  # seconds
-MARKER = "IVRD_MARK"
 
 
 class Call:
@@ -71,6 +70,7 @@ class Call:
         detail: one line more about how it ended.
         handoff: seconds from admission to the worker's confirmation; None before.
         waited: seconds in the queue; None while it waits.
+        duration: seconds from admission to its end; 0 before that.
         tap: who looks at its wire; None when nobody does.
     """
 
@@ -98,21 +98,18 @@ class Call:
         self.detail = ""
         self.handoff: float | None = None
         self.waited: float | None = None
+        self.duration = 0.0
         self.tap: Tap | None = None
         self._pool = pool
         self._shim = shim
         self._born = trio.current_time() - age
-        self._early = bytearray()
-        self._connection = eivr.Connection()
-        self._unsent: deque[bytes] = deque()
         self._nursery: trio.Nursery | None = None
         # What is to be started with the nursery: most calls are with their worker before their task has its first turn.
         self._jobs: list[Callable[[], Awaitable[None]]] = []
         self._timer = trio.CancelScope()
         self._queued_due = float("inf")  # when the shim is to be told that its call waits
-        self._reader: trio.CancelScope | None = None
-        self._reading = trio.Lock()
         self._released = trio.Event()
+        self._channel = Channel(stdio, self._start, lambda: self.life.state, self.tell)
 
     @property
     def pool(self) -> Pool:
@@ -138,6 +135,7 @@ class Call:
                         self._on_time()
                 self._nursery.cancel_scope.cancel()
         finally:
+            self.duration = self.age
             self._pool.leave(self)
             self.stdio.close()
             self._dismiss_shim()
@@ -147,11 +145,18 @@ class Call:
                 await self._released.wait()
 
     def tell(self, fact: Fact) -> None:
-        """Take note of something that happened, and do at once what follows from it."""
+        """Take note of something that happened, and do at once what follows from it; never raises."""
         if self._is_over():
             return
-        for action in self.life.step(fact, trio.current_time()):
-            self._do(action)
+        try:
+            for action in self.life.step(fact, trio.current_time()):
+                self._do(action)
+        except Exception as error:
+            # An error of ours: it is to cost this call, not the thousands beside it.
+            log.error("call_broke", call=self.id, fact=repr(fact), exc_info=error)
+            if not isinstance(fact, Broken):
+                self.tell(Broken())
+                return
         if not self._is_over():
             self._timer.deadline = self._deadline()
         elif self._nursery is not None:
@@ -179,7 +184,11 @@ class Call:
         self.tally = message.tally
         self.detail = self.detail or message.detail
         self._released.set()
-        self.tell(Over(message.result))
+        self.tell(Over(message.result, message.unsaid))
+
+    def spurned(self) -> None:
+        """The worker has not begun it, and another one may have it."""
+        self.tell(Lost())
 
     def orphaned(self, reason: str) -> None:
         """The worker is dead."""
@@ -200,11 +209,17 @@ class Call:
 
     def _on_time(self) -> None:
         # In the very tick in which the time was up something may have moved it.
-        now = trio.current_time()
-        if self._queued_due <= now:
+        if self._queued_due <= trio.current_time():
             self._say_queued()
-        if self.life.deadline is not None and self.life.deadline <= now:
+        if self._has_expired() and self.worker is not None:
+            # Perhaps it is we who did not look for so long (a daemon that was stopped): what the worker has said
+            # since then happened before this.
+            self.worker.catch_up()
+        if self._has_expired():
             self.tell(Expired())
+
+    def _has_expired(self) -> bool:
+        return self.life.deadline is not None and self.life.deadline <= trio.current_time()
 
     def _say_queued(self) -> None:
         """Tell the shim that it will have to wait, unless it was told already or need not wait any more."""
@@ -216,6 +231,14 @@ class Call:
             self._shim.send(wire.queued(int(wait * 1000)), socket.MSG_NOSIGNAL)
         except OSError:
             self.tell(ShimGone())
+        else:
+            self._start(partial(self._watch_shim, self._shim))
+
+    async def _watch_shim(self, shim: socket.socket) -> None:
+        """See it go while its call waits: it has nothing more to say, so whatever can be read is the end."""
+        with contextlib.suppress(trio.ClosedResourceError):
+            await trio.lowlevel.wait_readable(shim)
+            self.tell(ShimGone())
 
     # Actions.
 
@@ -226,16 +249,23 @@ class Call:
             case Say():
                 self._say(action)
             case Act.READ | Act.DRAIN:
-                self._start_reading()
+                self._channel.start_reading(self._say_queued)
             case Act.REJOIN:
                 self._pool.rejoin(self, first=self.life.attempt == 1)
+                if self._shim_is_gone():
+                    self.tell(ShimGone())  # while a worker seemed to have the call, this was no news
             case Act.DISPATCH:
                 self._dispatch()
             case Act.DROP:
                 if self.worker is not None:
                     self.worker.drop(self.id)
+            case Act.TAKE_BACK:
+                assert self.worker is not None
+                self.worker.take_back(self)
+                self.worker = None
             case Act.RESET:
-                self._reset()
+                self._channel.reset(self.life.attempt)
+                self._channel.start_reading()
             case Act.CLOSE:
                 pass  # done when the nursery is empty: see `run`
 
@@ -271,6 +301,7 @@ class Call:
     def _dismiss_shim(self) -> None:
         self._queued_due = float("inf")
         if self._shim is not None:
+            trio.lowlevel.notify_closing(self._shim)
             self._shim.close()
             self._shim = None
 
@@ -286,11 +317,11 @@ class Call:
             age=self.age,
             attempt=self.life.attempt,
             transport=self.transport,
-            early=bytes(self._early),
+            early=bytes(self._channel.early),
             traced=self.tap is not None,
         )
         if worker.start(self, start):
-            self._stop_reading()
+            self._channel.stop_reading()
         else:
             self._pool.release(self.id, worker)
             self.tell(Lost())
@@ -299,93 +330,4 @@ class Call:
         self.detail = self.detail or say.reason
         self.stdio.complain(f"ivrd: call {self.id}: {say.reason}")
         last = eivr.exit if say.way == "exit" else eivr.hangup
-        self._write(eivr.set_variables({"IVRD_STATUS": say.status.value}), last(f"ivrd: {say.reason}"))
-
-    def _reset(self) -> None:
-        self._early.clear()
-        self._connection = eivr.Connection()
-        self._write(eivr.autoclear(False), eivr.interrupt(), eivr.get_variables(f"{MARKER}_{self.life.attempt}"))
-        self._start_reading()
-
-    def _write(self, *lines: bytes) -> None:
-        flushing = bool(self._unsent)
-        self._unsent.extend(lines)
-        if not flushing and not self._flush():
-            self._start(self._flush_when_writable)
-
-    def _flush(self) -> bool:
-        """Write as much as the pipe takes; true when nothing is left or nobody reads any more."""
-        try:
-            while self._unsent:
-                self.stdio.write(self._unsent[0])
-                self._unsent.popleft()
-        except BlockingIOError:
-            return False
-        except OSError:
-            self._unsent.clear()
-        return True
-
-    async def _flush_when_writable(self) -> None:
-        while not self._flush():
-            await trio.lowlevel.wait_writable(self.stdio.stdout)
-
-    # Reading: ours while the call waits, while it is reset and once we have ended it; the worker's in between.
-
-    def _start_reading(self) -> None:
-        if self._reader is None:
-            self._reader = trio.CancelScope()
-            self._start(partial(self._read, self._reader))
-
-    def _stop_reading(self) -> None:
-        if self._reader is not None:
-            self._reader.cancel()
-            self._reader = None
-
-    async def _read(self, scope: trio.CancelScope) -> None:
-        # The lock is for a reader that was stopped in this very tick and has not yet let go of the descriptor.
-        if scope.cancel_called:
-            return  # a worker was free
-        self._say_queued()
-        with scope:
-            async with self._reading:
-                while True:
-                    await trio.lowlevel.wait_readable(self.stdio.stdin)
-                    if scope.cancel_called:
-                        return
-                    try:
-                        data = self.stdio.read()
-                    except BlockingIOError:
-                        continue
-                    self._take(data)
-                    if not data:
-                        return
-
-    def _take(self, data: bytes) -> None:
-        events = self._connection.receive(data)
-        if self.life.state is State.QUEUED and len(self._early) < EARLY_LIMIT:
-            self._early += data
-        marked = self.life.state is State.RESETTING and self._sift(events)
-        if not data or self._connection.hungup or self._connection.left:
-            # After `H` and `E` Asterisk closes in the same breath.
-            self.tell(CallerGone(left=self._connection.left))
-        elif marked:
-            self.tell(Marked())
-
-    def _sift(self, events: list[eivr.Event]) -> bool:
-        """Keep of a first life's events what the second one should know: the keys, and that the caller hung up.
-
-        Returns:
-            Whether the marker's reply was among them.
-        """
-        marked = False
-        for event in events:
-            match event:
-                case eivr.Key():
-                    self._early += f"{event.key},{event.at:10d}\n".encode()
-                case eivr.Inform():
-                    self._early += f"I,{event.at:10d},{event.detail}\n".encode("utf-8", "surrogateescape")
-                case eivr.Variables() if event.raw.startswith(f"{MARKER}_"):
-                    marked = True
-                case _:
-                    pass
-        return marked
+        self._channel.write(eivr.set_variables({"IVRD_STATUS": say.status.value}), last(f"ivrd: {say.reason}"))

@@ -69,6 +69,9 @@ class Control:
                 log.warning("control_nonsense", reason=str(error))
             except OSError:
                 pass  # the operator went away
+            except Exception as error:
+                # An error of ours: whoever asked gets no answer, and everybody else is served on.
+                log.error("control_broke", exc_info=error)
 
     async def _obey(self, connection: socket.socket, request: wire.Request) -> None:
         board = self._board

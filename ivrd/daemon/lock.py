@@ -35,6 +35,7 @@ class Lock:
         self.upgrade = False
         self._fd = -1
         self._pids: set[int] = set()
+        self._word = b""
 
     def __enter__(self) -> Lock:
         """Take the lock.
@@ -102,10 +103,11 @@ class Lock:
 
     def leave(self) -> None:
         """Note that this daemon goes on purpose and leaves its workers to the next one."""
-        self._write(_UPGRADE + b"\n")
+        self._word = _UPGRADE + b"\n"
+        self._write()
 
-    def _write(self, word: bytes = b"") -> None:
-        text = word + "".join(f"{pid}\n" for pid in sorted(self._pids)).encode()
+    def _write(self) -> None:
+        text = self._word + "".join(f"{pid}\n" for pid in sorted(self._pids)).encode()
         # A full disk must not end the service: what is lost is only the next daemon's patience for these workers.
         with suppress(OSError):
             os.pwrite(self._fd, text, 0)

@@ -33,7 +33,7 @@ from . import report, sockets
 from .control import Control
 from .intake import Intake
 from .lock import Lock
-from .registrar import Registrar
+from .registrar import REUNION, Registrar
 from .reload import Reloader, ReloadError
 from .switchboard import Switchboard
 from .systemd import Manager, inherit
@@ -79,6 +79,8 @@ class Daemon:
         self._going = trio.Event()  # set when it stops or leaves
         self._manager = Manager.from_environment(os.environ)
         self._hurry = trio.Event()  # set when a stop is to wait no longer
+        self._told_to_stop = False
+        self._reunited = trio.Event()  # the workers of the daemon before have told of their calls, or had time to
         self._leaving = False
         self._failure = ""
 
@@ -86,8 +88,13 @@ class Daemon:
 
     def stop(self) -> None:
         """Drain and stop; asked a second time, stop at once."""
-        if self._going.is_set():
+        if self._told_to_stop:
             self._hurry.set()
+        self._told_to_stop = True
+        self._going.set()
+
+    def drain(self) -> None:
+        """Drain and stop; asked a second time, it goes on doing so."""
         self._going.set()
 
     def leave(self) -> None:
@@ -117,9 +124,11 @@ class Daemon:
         with ExitStack() as stack:
             lock = stack.enter_context(Lock(server.socket))
             given = inherit(os.environ, server.socket)
-            shims = stack.enter_context(given.shim or sockets.listen(server.socket, 0o666))
-            workers = stack.enter_context(sockets.listen(server.worker_socket, 0o600))
-            operators = stack.enter_context(sockets.listen(server.control_socket, 0o600))
+            # What systemd opened is there for the next daemon.
+            shims = given.shim or self._listen(stack, server.socket, 0o666)
+            stack.enter_context(shims)
+            workers = self._listen(stack, server.worker_socket, 0o600)
+            operators = self._listen(stack, server.control_socket, 0o600)
             metrics = Metrics(lambda: report.snapshot(self.board))
             async with trio.open_nursery() as service:
                 try:
@@ -131,14 +140,20 @@ class Daemon:
                 else:
                     await self._work(lock, metrics, service, shims, workers, operators)
                 service.cancel_scope.cancel()
-            if not self._leaving:
-                for path in (server.worker_socket, server.control_socket):
-                    sockets.unlink(path)
-                if given.shim is None:  # what systemd opened is there for the next daemon
-                    sockets.unlink(server.socket)
         if self._failure:
             raise ServeError(self._failure)
         log.info("stopped", left_to_the_next=self._leaving)
+
+    def _listen(self, stack: ExitStack, path: str, mode: int) -> socket.socket:
+        """Listen at a path until the stack is left; the file goes too, unless the next daemon is to find it."""
+        sock = stack.enter_context(sockets.listen(path, mode))
+
+        def clean_up() -> None:
+            if not self._leaving:
+                sockets.unlink(path)
+
+        stack.callback(clean_up)
+        return sock
 
     async def _work(
         self,
@@ -153,7 +168,7 @@ class Daemon:
             self.board = Switchboard(self._config, lock, metrics, floor=floor, staff=staff, log_format=self._log_format)
             _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
             self.reloader = Reloader(self.board, self._read, limit, self._manager.reloading)
-            control = Control(self.board, self.reloader, self.stop, service)
+            control = Control(self.board, self.reloader, self.drain, service)
             service.start_soon(sockets.accept_for_ever, operators, control.take)
             service.start_soon(_measure_lag, metrics)
             async with trio.open_nursery() as doors:
@@ -178,6 +193,7 @@ class Daemon:
         # Workers are heard to the end: one that is told to stop must have heard it.
         await board.staff.start(sockets.accept_for_ever, workers, registrar.take)
         await registrar.reunion()
+        self._reunited.set()
         # Calls that came while there was no daemon wait in the backlog.
         await doors.start(sockets.accept_for_ever, shims, Intake(board).take)
         pools = [pool for pool in board.pools.values() if pool.open]
@@ -185,12 +201,14 @@ class Daemon:
             pool.start()
         for pool in pools:
             await pool.settled.wait()
-        failures = {pool.name: pool.failure for pool in pools if pool.failure}
+        failures = {pool.name: pool.problem for pool in pools if pool.problem}
         for name, failure in failures.items():
             log.error("app_not_started", app=name, reason=failure)
         if len(failures) == len(pools):
             self._failure = "no app could be started: " + "; ".join(f"{n}: {why}" for n, why in failures.items())
-            self.stop()
+            # Calls that came over from the daemon before are no reason to stay, nor is this one to cut them.
+            self._leaving = bool(board.calls)
+            self._going.set()
             return
         # What is there by now stays: the collector need not look through it again in the middle of a call.
         gc.freeze()
@@ -202,6 +220,8 @@ class Daemon:
         """See the live calls off: first kindly, then not."""
         board = self.board
         board.draining = True
+        with trio.move_on_after(REUNION):
+            await self._reunited.wait()  # a call that its worker has not told of yet is a live one
         timeout = self.board.config.server.drain_timeout
         log.info("draining", calls=len(board.calls), seconds=timeout)
         await self._manager.stopping(timeout + board.config.server.close_timeout + DISMISSAL)
@@ -235,6 +255,7 @@ class Daemon:
                 worker.leave()
 
     async def _dismiss_workers(self) -> None:
+        self.board.dismissing = True
         pools = list(self.board.pools.values())
         for pool in pools:
             pool.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,17 +17,19 @@ import structlog
 import trio
 
 from ivrd import __version__
-from ivrd.config import App
+from ivrd.config import App, Server
 from ivrd.descriptors import Stdio, close_all
 from ivrd.errors import WireError
 from ivrd.rules import staffing
-from ivrd.rules.backoff import SETTLED, Backoff
+from ivrd.rules.backoff import Backoff
 from ivrd.rules.life import Admitted, Policy, TurnedAway
 from ivrd.rules.routing import Desk, Seat
 from ivrd.rules.staffing import Member, Size
 from ivrd.wire.hello import Fallback, Status
 from ivrd.wire.messages import DESCRIPTORS_A_CALL, Held, Report, Tally, WorkerSpec
 
+from .candidates import Candidates
+from .recycling import Recycling
 from .workers import Worker
 
 if TYPE_CHECKING:
@@ -67,8 +70,9 @@ class Pool:
         self._look = trio.Event()
         self._left = trio.Event()
         self._alive = False
-        self._due: dict[int, str] = {}  # workers to be recycled, and why
-        self._candidates: dict[int, trio.Event] = {}  # workers of a generation that is being prepared
+        self._giving = False  # places are being given out
+        self._recycling = Recycling(name)
+        self._candidates = Candidates()
 
     @property
     def digest(self) -> str:
@@ -90,6 +94,7 @@ class Pool:
             fallback=fallback,
             on_overload=self.app.on_overload,
             on_crash=self.app.on_crash,
+            on_error=self.app.on_error,
             on_timeout=self.app.on_timeout,
             queue_timeout=self.app.queue_timeout,
             max_duration=self.app.max_duration,
@@ -108,8 +113,15 @@ class Pool:
 
     def kick(self) -> None:
         """Give out the free places."""
-        for call_id, key in self.desk.assign():
-            self._board.calls[call_id].assign(self.workers[key])
+        # A place that comes free while they are given out is given out by the same loop: one in a loop of its own for
+        # each call whose shim is gone would be deeper than any stack.
+        if not self._giving:
+            self._giving = True
+            try:
+                for call_id, key in self.desk.assign():
+                    self._board.calls[call_id].assign(self.workers[key])
+            finally:
+                self._giving = False
         if self.app.pool_min != self.app.pool_max:
             self._look.set()
 
@@ -134,7 +146,7 @@ class Pool:
         """A worker can take calls."""
         log.info("worker_ready", app=self.name, worker=worker.key, pid=worker.pid, generation=worker.generation)
         if worker.key in self._candidates:
-            self._candidates[worker.key].set()
+            self._candidates.ready(worker.key)
         else:
             self._seat(worker)
         self._look.set()
@@ -153,8 +165,7 @@ class Pool:
         """A heartbeat."""
         self.count(report.tally)
         self._board.metrics.loop_lag("worker", report.lag)
-        if worker.ready_at is not None and trio.current_time() - worker.ready_at >= SETTLED:
-            self.backoff.settled()
+        if worker.ready_at is not None and self.backoff.forgives(worker.ready_at, trio.current_time()):
             self.failure = ""
         self._check_due(worker)
 
@@ -163,56 +174,47 @@ class Pool:
         self._board.metrics.absorb(self.name, tally)
 
     def _check_due(self, worker: Worker) -> None:
-        app = self.app
-        reason = staffing.due(
-            served=worker.served,
-            max_calls=app.max_calls_per_worker,
-            memory=worker.rss,
-            max_memory=app.max_memory_bytes,
-            age=trio.current_time() - worker.born,
-            max_age=app.max_age,
-            jitter=worker.jitter,
-        )
-        if reason and worker.key not in self._due and worker.state == "ready":
-            log.info("worker_due", app=self.name, worker=worker.key, pid=worker.pid, reason=reason)
-            self._due[worker.key] = reason
+        if self._recycling.check(worker, self.app):
             self._look.set()
 
     def close_seat(self, worker: Worker) -> None:
-        """Give a worker no calls until it has read those that it was sent."""
+        """Give a worker no calls until `open_seat`."""
         seat = self.desk.seats.get(worker.key)
-        if seat is not None and seat.open:
+        if seat is not None:
             seat.open = False
-            worker.when_writable(lambda: self.open_seat(worker))
 
     def open_seat(self, worker: Worker) -> None:
-        """Give a worker calls again."""
+        """Give a worker calls again, unless something is held against that."""
         seat = self.desk.seats.get(worker.key)
-        if seat is not None and worker.state == "ready":
+        if seat is not None and not seat.open and worker.state == "ready" and worker.trusted:
             seat.open = True
             self.kick()
+
+    def left_alone(self, worker: Worker) -> None:
+        """A worker goes by itself, because its app cannot go on: see to another one."""
+        self.close_seat(worker)
+        log.error("app_failed", app=self.name, worker=worker.key, pid=worker.pid, reason=worker.failure)
+        self._look.set()
 
     def bury(self, worker: Worker, reason: str, text: str) -> None:
         """A worker is dead; its calls are told by itself."""
         now = trio.current_time()
         self.workers.pop(worker.key, None)
         self.desk.seats.pop(worker.key, None)
-        self._due.pop(worker.key, None)
+        self._recycling.forget(worker.key)
         self._board.lock.remove(worker.pid)
         self._board.metrics.worker_exited(reason)
-        expected = worker.state in ("retiring", "stopping")
+        expected = worker.state in ("retiring", "stopping") and not worker.failure
         say = log.info if expected and reason == "retired" else log.error
         say("worker_gone", app=self.name, worker=worker.key, pid=worker.pid, reason=reason, detail=text,
             calls=len(worker.calls))  # fmt: skip
         if worker.key in self._candidates:
-            self.failure = text
-            self._candidates[worker.key].set()
+            self._candidates.reject(text)
         elif not expected:
             ready_for = None if worker.ready_at is None else now - worker.ready_at
             wait = self.backoff.died(now, ready_for, random.random())
             if wait:
                 self.failure = text
-                self.settled.set()
                 log.warning("app_backs_off", app=self.name, seconds=round(wait, 1), failures=self.backoff.failures)
         self._look.set()
         self._left.set()
@@ -249,12 +251,12 @@ class Pool:
             )
             wake = float("inf") if plan.wake is None else plan.wake
             for _ in range(plan.start):
-                if self._hire(self.app, self.generation) is None:
+                if self._hire(self.app, self._board.config.server, self.generation) is None:
                     wake = min(wake, self.backoff.until)
                     break
             for key in plan.retire:
                 self._retire(self.workers[key])
-            if not self.settled.is_set() and self._complete():
+            if not self.settled.is_set() and self._is_settled():
                 self.settled.set()
             self._look = trio.Event()
             with trio.move_on_at(wake):
@@ -272,7 +274,7 @@ class Pool:
             Member(
                 worker.key,
                 worker.state,
-                worker.generation < self.generation or worker.key in self._due,
+                worker.generation < self.generation or worker.key in self._recycling,
                 len(worker.calls),
                 worker.idle_since,
             )
@@ -284,24 +286,23 @@ class Pool:
         kept = (len(worker.calls) for worker in self.workers.values() if worker.state in ("starting", "ready"))
         return self.desk.waiting + sum(kept)
 
-    def _complete(self) -> bool:
-        return sum(worker.state == "ready" for worker in self.workers.values()) >= self.app.pool_min
+    def _is_settled(self) -> bool:
+        states = Counter(worker.state for worker in self.workers.values())
+        return states["ready"] >= self.app.pool_min or (bool(self.failure) and not states["starting"])
 
-    def _hire(self, app: App, generation: int) -> Worker | None:
+    def _hire(self, app: App, server: Server, generation: int) -> Worker | None:
         worker = Worker(self._board.next_key(), self, generation, random.random())
         try:
-            worker.spawn(self._spec(worker.token, app))
+            worker.spawn(self._spec(worker.token, app, server))
         except OSError as error:
             self.failure = f"no worker could be started: {error.strerror}"
             log.error("worker_not_started", app=self.name, reason=error.strerror)
             self.backoff.died(trio.current_time(), None, random.random())
-            self.settled.set()
             return None
         self.add(worker)
         return worker
 
-    def _spec(self, token: str, app: App) -> WorkerSpec:
-        server = self._board.config.server
+    def _spec(self, token: str, app: App, server: Server) -> WorkerSpec:
         return WorkerSpec(
             name=self.name,
             app=app,
@@ -323,38 +324,36 @@ class Pool:
         if (seat := self.desk.seats.get(worker.key)) is not None:
             seat.open = False
         log.info("worker_retires", app=self.name, worker=worker.key, pid=worker.pid, calls=len(worker.calls),
-                 reason=self._due.get(worker.key, "replaced"))  # fmt: skip
+                 reason=self._recycling.reason(worker.key) or "replaced")  # fmt: skip
         worker.retire()
 
-    async def prepare(self, app: App) -> str | None:
+    async def prepare(self, app: App, server: Server) -> str | None:
         """Warm a new generation beside the one in force.
 
         Args:
             app: the configuration that it is to run with.
+            server: the part of it that is for all apps.
 
         Returns:
             None when all of it is ready, else why it is not; then call `abandon`.
         """
-        self.failure = ""
+        self._candidates.begin()
         for _ in range(staffing.wanted(_size(app), self._calls())):
-            worker = self._hire(app, self.generation + 1)
+            worker = self._hire(app, server, self.generation + 1)
             if worker is None:
                 return self.failure
-            self._candidates[worker.key] = trio.Event()
-        for key, decided in list(self._candidates.items()):
-            await decided.wait()
-            if key not in self.workers:
-                return self.failure
-        return None
+            self._candidates.add(worker.key)
+        return await self._candidates.verdict() or None
 
     def commit(self, app: App) -> None:
         """Put the prepared generation in the place of the old one, whose workers finish what they have."""
         old = [worker for worker in self.workers.values() if worker.key not in self._candidates]
-        fresh = [self.workers[key] for key in self._candidates if key in self.workers]
-        self._candidates.clear()
+        fresh = [self.workers[key] for key in self._candidates.dismiss() if key in self.workers]
         self.app = app
         self.generation += 1
         self.open = True
+        self.failure = ""
+        self._recycling.begin_anew()
         self.desk.queue_limit = app.queue
         for worker in old:
             self._retire(worker)
@@ -365,10 +364,9 @@ class Pool:
 
     def abandon(self) -> None:
         """Send a generation that was prepared, in part or whole, away again."""
-        for key in list(self._candidates):
+        for key in self._candidates.dismiss():
             if key in self.workers:
                 self.workers[key].stop()
-        self._candidates.clear()
         self.start()  # if it never came to life, it is to be forgotten with them
 
     async def deserted(self) -> None:
@@ -378,8 +376,10 @@ class Pool:
             await self._left.wait()
 
     def close(self) -> None:
-        """Take no new calls; the workers go after their last one."""
+        """Take no new calls, send on those that wait, and let the workers go after their last one."""
         self.open = False
+        for call_id in self.desk.line():
+            self._board.calls[call_id].tell(TurnedAway(Status.UNKNOWN_APP, f"ivrd has no app {self.name!r} any more"))
         for worker in list(self.workers.values()):
             self._retire(worker)
         self._look.set()

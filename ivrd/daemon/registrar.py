@@ -22,7 +22,7 @@ from . import sockets
 from .switchboard import Switchboard
 from .workers import Worker
 
-__all__ = ["Registrar"]
+__all__ = ["REUNION", "Registrar"]
 
 log = structlog.get_logger("ivrd.daemon")
 
@@ -66,7 +66,7 @@ class Registrar:
             message = wire.decode_from_worker(data)
             if not isinstance(message, wire.Register) or message.pid != pid:
                 raise WireError("its first message is not its own registration")
-            worker = self._find(message)
+            worker = self._find(message, connection)
         except (WireError, OSError) as error:
             log.warning("registration_refused", reason=str(error))
             connection.close()
@@ -80,7 +80,7 @@ class Registrar:
         if not self._expected:
             self._all_here.set()
 
-    def _find(self, message: wire.Register) -> Worker:
+    def _find(self, message: wire.Register, connection: socket.socket) -> Worker:
         for pool in self._board.pools.values():
             for worker in pool.workers.values():
                 if worker.pid == message.pid:
@@ -88,27 +88,41 @@ class Registrar:
                         raise WireError(f"process {message.pid} registers with a token that is not its own")
                     return worker
         if message.pid in self._board.lock.orphans:
-            return self._adopt(message)
+            return self._adopt(message, connection)
         raise WireError(f"process {message.pid} is not a worker that was started here")
 
-    def _adopt(self, message: wire.Register) -> Worker:
-        """Make a worker of ours of another daemon's."""
+    def _adopt(self, message: wire.Register, connection: socket.socket) -> Worker:
+        """Make a worker of ours of another daemon's.
+
+        One of another release goes on taking calls until its successors are warm, if it speaks our language.
+        """
         board = self._board
         pool = board.pools.get(message.app)
         if pool is None:
-            # Its app is gone from the configuration; its calls are not.
-            pool = board.add_pool(message.app, App(handler="gone:gone"), open=False)
-        same = message.version == wire.VERSION and message.release == __version__
-        current = same and message.generation == pool.digest and not board.lock.upgrade
+            # Its app is gone from the configuration; its calls are not, nor are the limits that their worker knows.
+            pool = board.add_pool(message.app, App(handler="gone:gone", max_duration=0), open=False)
+        current = message.release == __version__ and message.generation == pool.digest and not board.lock.upgrade
         worker = Worker(board.next_key(), pool, pool.generation if current else 0, random.random())
-        worker.token = message.token
-        worker.born -= message.age
-        worker.served = message.served
-        worker.adopt(message.pid)
+        worker.adopt(message)
+        if _is_over(connection):
+            # It died before we had a hold of the process, whose number may be somebody else's by now.
+            worker.forget()
+            raise WireError(f"process {message.pid} is gone")
         pool.add(worker)
         if not pool.open:
             pool.start()
         log.info("worker_adopted", app=message.app, pid=message.pid, calls=message.held, current=current)
-        if message.retiring or not same or not pool.open:
+        if message.retiring or message.version != wire.VERSION or not pool.open:
             worker.retire()  # heard out for its calls, and given no new ones
+        if board.dismissing:
+            worker.stop()
         return worker
+
+
+def _is_over(connection: socket.socket) -> bool:
+    try:
+        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

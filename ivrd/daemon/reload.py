@@ -104,7 +104,7 @@ class Reloader:
         failures: dict[str, str] = {}
 
         async def prepare(name: str) -> None:
-            failure = await pools[name].prepare(config.apps[name])
+            failure = await pools[name].prepare(config.apps[name], config.server)
             if failure is not None:
                 failures[name] = failure
                 nursery.cancel_scope.cancel()

@@ -31,7 +31,8 @@ _OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 def listen(path: str, mode: int) -> socket.socket:
     """Open a listening socket at a path, in place of one that a dead daemon left.
 
-    The caller holds the lock of this installation, so that no living daemon's socket is taken away.
+    One that somebody listens on is not taken away: the lock of this installation is for the shims' socket, and another
+    configuration may name the same worker or control socket.
 
     Args:
         path: where.
@@ -48,6 +49,11 @@ def listen(path: str, mode: int) -> socket.socket:
         with suppress(FileNotFoundError):
             if not stat.S_ISSOCK(os.lstat(path).st_mode):
                 raise ServeError(f"{path} is there and is not a socket: move it away or configure another path")
+            if _is_served(path):
+                raise ServeError(
+                    f"socket {path} is served already by another ivrd: "
+                    "stop that one, or give this one sockets of its own"
+                )
             os.unlink(path)
         # No moment in which the socket is more open than it should be.
         before = os.umask(0o177)
@@ -65,6 +71,18 @@ def listen(path: str, mode: int) -> socket.socket:
         raise
     sock.setblocking(False)
     return sock
+
+
+def _is_served(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return True  # its backlog is full
+        except OSError:
+            return False
+        return True
 
 
 def _advice(error: OSError, path: str) -> str:

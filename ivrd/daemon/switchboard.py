@@ -12,6 +12,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -47,6 +48,7 @@ class Switchboard:
         pools: pools by app name, those of apps that were taken out of the configuration included.
         allowed: users whose shims may hand calls over.
         draining: new calls are turned away.
+        dismissing: the workers are being sent away, and whoever comes now goes with them.
         metrics: the counters.
         lock: the book of workers' process ids.
         floor: the nursery of calls.
@@ -73,6 +75,7 @@ class Switchboard:
         self.calls: dict[str, Call] = {}
         self.pools: dict[str, Pool] = {}
         self.draining = False
+        self.dismissing = False
         self.metrics = metrics
         self.lock = lock
         self.floor = floor
@@ -162,14 +165,19 @@ class Switchboard:
 
     def adopt(self, pool: Pool, worker: Worker, held: HeldCall, stdio: Stdio) -> None:
         """Take a call into the books that a worker brought along; the descriptors are owned from now on."""
-        if held.id in self.calls:
+        known = self.calls.get(held.id)
+        if known is not None and known.worker is worker:
             stdio.close()  # the worker only lost its connection to us
+            known.confirmed()
             return
         if self.knows(stdio):
             stdio.close()  # it comes late: the shim has brought the call before it, and another worker has it
             worker.drop(held.id)
             return
         policy = pool.policy("hangup", self.config.server.close_timeout)
+        if held.max_duration is not None:
+            # A limit that was lowered meanwhile is for calls that begin now.
+            policy = replace(policy, max_duration=held.max_duration)
         life = Life.adopted(policy, trio.current_time(), age=held.age, attempt=held.attempt)
         call = Call(
             held.id, pool, stdio, life, args=held.args, started=held.started, age=held.age, transport=held.transport
@@ -181,6 +189,9 @@ class Switchboard:
     async def _run(self, call: Call, channel: tuple[int, int]) -> None:
         try:
             await call.run()
+        except Exception as error:
+            # As in `Call.tell`; its descriptors are closed, so that shim, worker or Asterisk see an end of it.
+            log.error("call_broke", call=call.id, exc_info=error)
         finally:
             del self.calls[call.id]
             self._channels.discard(channel)
@@ -198,7 +209,7 @@ class Switchboard:
 
     def _write_line(self, call: Call) -> None:
         result = call.life.result or "hangup"
-        duration = call.age
+        duration = call.duration
         tally = call.tally or Tally()
         self.results[result] += 1
         self.metrics.call_ended(call.pool.name, call.transport, result, duration)

@@ -40,8 +40,8 @@ class Tap:
             self._send.send_nowait(wire.TraceLines(lines=message.lines, dropped=message.dropped + self._dropped))
         except trio.WouldBlock:
             self._dropped += len(message.lines)
-        except trio.BrokenResourceError:
-            pass  # the operator has just gone
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the operator has just gone, or the call is over and its worker still tells
 
     def over(self, call: Call) -> None:
         """Take note that the call is over; nothing is told after this."""
@@ -52,23 +52,28 @@ class Tap:
 
 async def trace(board: Switchboard, connection: socket.socket, request: wire.Trace, send: Send) -> None:
     """Tell an operator of a call until it is over or the operator has gone."""
-    tap = Tap()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_notice_departure, connection, nursery.cancel_scope)
-        call = await _find(board, request, tap)
-        if isinstance(call, str):
-            await send(connection, wire.Refused(call))
-        else:
-            try:
-                await send(connection, wire.Tracing(id=call.id, app=call.pool.name, args=call.args, age=call.age))
-                async for answer in tap.heard:
-                    await send(connection, answer)
-            finally:
-                call.tap = None
-                if call.worker is not None and call.worker.holds(call):
-                    call.worker.trace(call.id, False)
-                tap.heard.close()
+        with suppress(OSError):  # the operator went in the middle of a line
+            await _tell(board, connection, request, send)
         nursery.cancel_scope.cancel()
+
+
+async def _tell(board: Switchboard, connection: socket.socket, request: wire.Trace, send: Send) -> None:
+    tap = Tap()
+    call = await _find(board, request, tap)
+    if isinstance(call, str):
+        await send(connection, wire.Refused(call))
+        return
+    try:
+        await send(connection, wire.Tracing(id=call.id, app=call.pool.name, args=call.args, age=call.age))
+        async for answer in tap.heard:
+            await send(connection, answer)
+    finally:
+        call.tap = None
+        if call.worker is not None and call.worker.holds(call):
+            call.worker.trace(call.id, False)
+        tap.heard.close()
 
 
 async def _find(board: Switchboard, request: wire.Trace, tap: Tap) -> Call | str:

@@ -8,18 +8,16 @@ stuck end it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import structlog
 import trio
 
 from ivrd import descriptors
-from ivrd.daemon import sockets
+from ivrd.daemon.link import Link
 from ivrd.daemon.processes import Process
 from ivrd.errors import WireError
 from ivrd.wire import messages as wire
@@ -35,6 +33,7 @@ log = structlog.get_logger("ivrd.daemon")
 WorkerState = Literal["starting", "ready", "retiring", "stopping"]
 
 START_DEADLINE = 60.0  # seconds from the start of the process to `Ready`
+UNKNOWN_HEARTBEAT = 15.0  # seconds; the default of `heartbeat_timeout`, for a worker that does not say what it was told
 STOP_DEADLINE = 7.0  # seconds from `Stop` to the exit; the worker gives its lifespan 5
 
 
@@ -54,7 +53,9 @@ class Worker:
         lag: by how many seconds its loop was late at most, as it reported last.
         stuck: handlers on threads that outlived their calls.
         jitter: its own number from 0 to 1, for recycling.
-        failure: why the app did not start, when it said so.
+        failure: why the app did not start, or cannot go on, when it said so.
+        baseline: its resident memory in bytes when it had just become ready; 0 where that is not known.
+        heartbeat_timeout: seconds for which it may be silent, as it was told at its start.
         told: set when the calls that it brought along are in the books, or it is dead.
     """
 
@@ -72,18 +73,25 @@ class Worker:
         self.stuck = 0
         self.jitter = jitter
         self.failure = ""
+        self.baseline = 0
+        self.heartbeat_timeout = pool.app.heartbeat_timeout
         self.told = trio.Event()
         self.token = os.urandom(16).hex()
         self.adopted = False
         self._pool = pool
         self._process: Process  # from `spawn` or `adopt`, one of which comes first
-        self._sock: socket.socket | None = None
-        self._attached = trio.Event()
+        self._link = Link(self._hear, self._patience, lambda: pool.close_seat(self))
+        self._began = trio.Event()  # ready for the first time
         self._stopped = trio.Event()
         self._reason = ""
-        self._nursery: trio.Nursery | None = None
         self._to_tell = 0
         self._untold: set[str] = set()  # calls that it held on its last connection and has not named on this one
+        self._owed: set[str] = set()  # calls that were taken back, and for which it has not answered yet
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it may be given calls: it has answered for all that were taken back because it did not."""
+        return not self._owed
 
     def holds(self, call: Call) -> bool:
         """Whether this worker has not yet reported the end of that call."""
@@ -97,16 +105,29 @@ class Worker:
         Raises:
             OSError: the system has no room for another process.
         """
+        self.heartbeat_timeout = spec.app.heartbeat_timeout
         self._process = Process.spawn(spec)
 
-    def adopt(self, pid: int) -> None:
+    def adopt(self, register: wire.Register) -> None:
         """Take over a process that another daemon started.
+
+        Args:
+            register: what it says of itself.
 
         Raises:
             OSError: it is gone.
         """
-        self._process = Process(pid)
+        self._process = Process(register.pid)
         self.adopted = True
+        self.token = register.token
+        self.born -= register.age
+        self.served = register.served
+        # It reports as often as it was told at its start, whatever the configuration says by now.
+        self.heartbeat_timeout = register.heartbeat_timeout or max(self.heartbeat_timeout, UNKNOWN_HEARTBEAT)
+
+    def forget(self) -> None:
+        """Let go of a process that was adopted in vain."""
+        self._process.close()
 
     @property
     def pid(self) -> int:
@@ -116,16 +137,17 @@ class Worker:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Watch the process until it is dead, then tell its calls and its pool."""
         try:
-            async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._listen)
-                self._nursery.start_soon(self._see_it_stop)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._listen, nursery)
+                nursery.start_soon(self._see_it_begin)
+                nursery.start_soon(self._see_it_stop)
                 task_status.started()
                 await self._process.dead()
-                self._hear_out()
-                self._nursery.cancel_scope.cancel()
+                self._link.catch_up()
+                nursery.cancel_scope.cancel()
         finally:
             self.told.set()
-            self._hang_up_link()
+            self._link.hang_up()
             status = self._process.close()
         reason, text = self._obituary(status)
         self._pool.bury(self, reason, text)
@@ -136,10 +158,10 @@ class Worker:
     def _obituary(self, status: os.waitid_result | None) -> tuple[str, str]:
         """The reason of the death: in a word for the metrics, in a line for a person."""
         name = f"worker {self.key} (pid {self.pid})"
+        if self.failure:
+            return "failed", f"{name} {'did not start' if self.ready_at is None else 'failed'}: {self.failure}"
         if self._reason:
             return self._reason, f"{name} was {self._reason}"
-        if self.failure:
-            return "failed", f"{name} did not start: {self.failure}"
         expected = self.state in ("retiring", "stopping")
         if expected and (status is None or (status.si_code == os.CLD_EXITED and status.si_status == 0)):
             return "retired", f"{name} has retired"
@@ -173,19 +195,17 @@ class Worker:
             sock: the connection.
             held: how many calls it is going to tell of.
         """
-        self._hang_up_link()
-        self._sock = sock
+        self._link.attach(sock)
         self._to_tell = held
         if not held:
             self.told.set()
-        self._untold = set(self.calls)
-        self._attached.set()
-        self._post(wire.Welcome())
+        self._untold = {*self.calls, *self._owed}
+        self._link.post(wire.Welcome())
         # What it was told while it had no connection.
         if self.state == "retiring":
-            self._post(wire.Retire())
+            self._link.post(wire.Retire())
         elif self.state == "stopping":
-            self._post(wire.Stop())
+            self._link.post(wire.Stop())
 
     def start(self, call: Call, message: wire.Start) -> bool:
         """Hand a call over, with its descriptors.
@@ -193,12 +213,9 @@ class Worker:
         Returns:
             Whether it is on its way; if not, the worker takes no calls until it has read what it was sent before.
         """
-        try:
-            if self._sock is None:
-                raise ConnectionError("it has no connection")
-            descriptors.send(self._sock, wire.encode(message), call.stdio.fds)
-        except OSError:
+        if not self._link.send(message, call.stdio.fds):
             self._pool.close_seat(self)
+            self._link.when_writable(lambda: self._pool.open_seat(self))
             return False
         self.calls[call.id] = call
         self.served += 1
@@ -212,133 +229,82 @@ class Worker:
 
     def drop(self, call_id: str) -> None:
         """Tell it to let go of a call, which we have ended or another worker has."""
-        self._post(wire.Drop(id=call_id))
+        self._link.post(wire.Drop(id=call_id))
+
+    def take_back(self, call: Call) -> None:
+        """Take a call away that it has not confirmed in time; it gets no more calls until it answers for this one."""
+        self.calls.pop(call.id, None)
+        self._owed.add(call.id)
+        self.drop(call.id)
+        self._pool.close_seat(self)
+
+    def catch_up(self) -> None:
+        """Hear at once all that it has said up to now."""
+        self._link.catch_up()
 
     def trace(self, call_id: str, on: bool) -> None:
         """Have it tell what goes over a call's wire, or no more."""
-        self._post(wire.Trace(id=call_id, on=on))
+        self._link.post(wire.Trace(id=call_id, on=on))
 
     def retire(self) -> None:
         """Let it go after its last call."""
         if self.state in ("starting", "ready"):
             self.state = "retiring"
-            self._post(wire.Retire())
+            self._link.post(wire.Retire())
 
     def stop(self) -> None:
         """Let it go now; the ladder sees to it that it does."""
         if self.state != "stopping":
             self.state = "stopping"
-            self._post(wire.Stop())
+            self._link.post(wire.Stop())
             self._stopped.set()
 
     def leave(self) -> None:
         """Tell it that the next daemon will come for it."""
-        self._post(wire.Leave())
+        self._link.post(wire.Leave())
 
     def keep(self) -> None:
         """Acknowledge a batch of calls that it brought along."""
-        self._post(wire.Kept())
+        self._link.post(wire.Kept())
 
-    def when_writable(self, then: Callable[[], None]) -> None:
-        """Call back when it has read enough of what it was sent to be sent more."""
-        if self._nursery is not None and self._sock is not None:
-            self._nursery.start_soon(self._wait_writable, self._sock, then)
+    async def _listen(self, nursery: trio.Nursery) -> None:
+        await self._link.listen(nursery)
+        log.error("worker_stuck", app=self._pool.name, worker=self.key, pid=self.pid, calls=len(self.calls))
+        self._pool.close_seat(self)
+        await self.ladder("stuck")
 
-    async def _wait_writable(self, sock: socket.socket, then: Callable[[], None]) -> None:
-        with contextlib.suppress(trio.ClosedResourceError, OSError):
-            await trio.lowlevel.wait_writable(sock)
-        if self._sock is sock:
-            then()
+    def _patience(self) -> float:
+        return self.heartbeat_timeout if self._began.is_set() else float("inf")
+
+    async def _see_it_begin(self) -> None:
+        with trio.move_on_after(START_DEADLINE):
+            await self._began.wait()
+        if not self._began.is_set() and not self.failure:
+            self.failure = f"it was not ready within {START_DEADLINE:g} s"
+            await self.ladder("failed")
 
     async def _see_it_stop(self) -> None:
         await self._stopped.wait()
         await trio.sleep(STOP_DEADLINE)
         await self.ladder("stuck")
 
-    def _post(self, message: wire.FromDaemon) -> None:
-        """Send a message if there is room; a worker that reads nothing is stuck, and the heartbeat will say so."""
-        if self._sock is None:
-            return
-        try:
-            descriptors.send(self._sock, wire.encode(message))
-        except OSError as error:
-            log.warning("worker_deaf", pid=self.pid, message=type(message).__name__, reason=error.strerror)
-
-    def _hang_up_link(self) -> None:
-        if self._sock is not None:
-            trio.lowlevel.notify_closing(self._sock)
-            self._sock.close()
-            self._sock = None
-            self._attached = trio.Event()
-            self._pool.close_seat(self)
-
-    # What it says.
-
-    async def _listen(self) -> None:
-        while True:
-            with trio.move_on_after(self._patience()):
-                await self._attached.wait()
-            if self._sock is None:
-                await self.ladder("stuck")
-                return
-            if not await self._serve_link(self._sock):
-                return
-
-    def _patience(self) -> float:
-        if self.state == "starting":
-            return START_DEADLINE
-        return self._pool.app.heartbeat_timeout
-
-    async def _serve_link(self, sock: socket.socket) -> bool:
-        """Read messages until the connection ends; false when the worker is stuck."""
-        while True:
-            data: bytes | None = None
-            fds: list[int] = []
-            try:
-                with trio.move_on_after(self._patience()):
-                    data, fds = await sockets.receive(sock, wire.MAX_MESSAGE, self._most_descriptors)
-                if data is None:
-                    # It may be we who did not look for so long (a daemon that was stopped): look once more before
-                    # judging.
-                    data, fds = descriptors.receive(sock, wire.MAX_MESSAGE, self._most_descriptors)
-            except BlockingIOError:
-                log.error("worker_stuck", app=self._pool.name, worker=self.key, pid=self.pid, calls=len(self.calls))
-                await self.ladder("stuck")
-                return False
-            except ConnectionResetError:
-                continue  # it closed with unread messages; what it said before comes now, then EOF
-            except (WireError, OSError, trio.ClosedResourceError):
-                data = b""
-            if not data:
-                if self._sock is sock:
-                    self._hang_up_link()
-                return True
-            self._hear(data, fds)
-
     def _forget_lost_calls(self) -> None:
         """After a registration: what it had before and has not told of, it lost with its connection."""
         for call_id in self._untold:
-            if (call := self.calls.pop(call_id, None)) is not None:
-                self._pool.release(call_id, self)
+            call = self.calls.pop(call_id, None)
+            self._settle(call_id)
+            if call is not None:
                 call.orphaned(f"worker {self.key} (pid {self.pid}) lost it with its connection")
         self._untold.clear()
 
-    def _hear_out(self) -> None:
-        """Read what a dead worker still said."""
-        while self._sock is not None:
-            try:
-                data, fds = descriptors.receive(self._sock, wire.MAX_MESSAGE, self._most_descriptors)
-            except ConnectionResetError:
-                continue
-            except (OSError, WireError):
-                return
-            if not data:
-                return
-            self._hear(data, fds)
-
-    @property
-    def _most_descriptors(self) -> int:
-        return wire.HELD_A_MESSAGE * wire.DESCRIPTORS_A_CALL
+    def _settle(self, call_id: str) -> None:
+        """It holds this call no more, and has its place free again."""
+        self._owed.discard(call_id)
+        if not self.calls and self.idle_since is None:
+            self.idle_since = trio.current_time()
+        self._pool.release(call_id, self)
+        if self.trusted:
+            self._pool.open_seat(self)
 
     def _hear(self, data: bytes, fds: list[int]) -> None:
         try:
@@ -354,19 +320,26 @@ class Worker:
             case wire.Ended():
                 if message.unreported is not None:
                     self._pool.count(message.unreported)
-                if (call := self.calls.pop(message.id, None)) is not None:
-                    if not self.calls:
-                        self.idle_since = trio.current_time()
+                call = self.calls.pop(message.id, None)
+                if call is not None:
                     call.over(message)
-                    self._pool.release(message.id, self)
+                self._settle(message.id)
+            case wire.Spurned():
+                call = self.calls.pop(message.id, None)
+                self._settle(message.id)
+                if call is not None:
+                    call.spurned()
             case wire.Traced():
                 if (call := self.calls.get(message.id)) is not None and call.tap is not None:
                     call.tap.hear(message)
             case wire.Report():
                 self.rss, self.lag, self.stuck = message.rss, message.lag, message.stuck
+                if self.state == "ready" and not self.baseline and not self.adopted:
+                    self.baseline = message.rss
                 self._pool.heard(self, message)
             case wire.Ready():
                 self._forget_lost_calls()
+                self._began.set()
                 if self.state == "starting":
                     self.ready_at = trio.current_time()
                     self.state = "ready"
@@ -375,6 +348,10 @@ class Worker:
                     self._pool.open_seat(self)
             case wire.Failed():
                 self.failure = message.error
+                if self.state == "ready":
+                    # Its lifespan broke: it ends the calls it has and goes, and whoever takes its place may start now.
+                    self.state = "retiring"
+                    self._pool.left_alone(self)
             case wire.Held():
                 self._untold.difference_update(held.id for held in message.calls)
                 self._pool.take_held(self, message, fds)

@@ -1,10 +1,9 @@
 """Log lines as journald takes them: one datagram a line, each field a field of the journal's own.
 
-The rule that holds here: a field `call` is found as `journalctl IVRD_CALL=…`, and a log that cannot be written is no
-reason to
-stop: the line goes to stderr instead. (The form is systemd's "native journal protocol": `NAME=value` lines, and for
-    values with
-a newline in them the name, a length of eight bytes and the value.)
+The rule that holds here: a field `call` is found as `journalctl IVRD_CALL=…`; and a journal that does not take a line
+is no reason to wait, let alone to stop: lines are lost then, and how many is told with the next one that is taken. (The
+form is systemd's "native journal protocol": `NAME=value` lines, and for values with a newline in them the name, a
+length of eight bytes and the value.)
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import Any, Final
 __all__ = ["SOCKET", "JournalWriter", "encode", "is_stderr", "render"]
 
 SOCKET: Final = "/run/systemd/journal/socket"
+_LONGEST: Final = 65_536  # bytes of one value; a datagram socket takes some 200,000 in all
 _PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
@@ -59,7 +59,7 @@ def _name(key: str) -> str:
 
 
 def _field(name: str, value: str) -> bytes:
-    data = value.encode("utf-8", "backslashreplace")
+    data = value.encode("utf-8", "backslashreplace")[:_LONGEST]
     if b"\n" in data:
         return name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"
     return name.encode() + b"=" + data + b"\n"
@@ -81,14 +81,18 @@ class JournalWriter:
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)  # a journal that does not keep up must not hold up calls
+        self._lost = 0
 
     def msg(self, datagram: bytes) -> None:
         """Send one line."""
+        if self._lost:
+            datagram += _field("IVRD_LINES_LOST", str(self._lost))
         try:
             self._socket.sendto(datagram, self._path)
         except OSError:
-            sys.stderr.buffer.write(datagram.split(b"\n", 1)[0].removeprefix(b"MESSAGE=") + b"\n")
-            sys.stderr.buffer.flush()
+            self._lost += 1
+        else:
+            self._lost = 0
 
     debug = info = warning = error = critical = msg
 

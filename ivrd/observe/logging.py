@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from ivrd.observe import journal
@@ -25,6 +26,17 @@ __all__ = ["LEVELS", "Format", "configure", "get_logger", "natural"]
 Format = Literal["console", "json", "journal"]
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 """Names of the levels that a configuration may give, and what they are to `logging`."""
+
+
+class _StderrWriter:
+    """As structlog's logger: a line on stderr, if it can be written; a full disk or a dead reader ends no call."""
+
+    def msg(self, line: str) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+    debug = info = warning = error = critical = msg
 
 
 def natural(configured: Literal["", "console", "json"]) -> Format:
@@ -72,14 +84,10 @@ def configure(format: Format, level: str, **fields: object) -> None:  # noqa: A0
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    factory: Callable[..., Any] = structlog.WriteLoggerFactory(file=sys.stderr)
+    writer: _StderrWriter | journal.JournalWriter = _StderrWriter()
     if format == "journal":
         writer = journal.JournalWriter()
         processors += [structlog.processors.format_exc_info, journal.render]
-
-        def factory(*_: object) -> journal.JournalWriter:
-            return writer
-
     elif format == "json":
         # The plain formatter prints source lines only; structlog's dictionaries of tracebacks would hold all locals.
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=repr)]
@@ -90,7 +98,7 @@ def configure(format: Format, level: str, **fields: object) -> None:  # noqa: A0
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=factory,
+        logger_factory=lambda *_: writer,
     )
 
 

@@ -22,10 +22,12 @@ class Backoff:
     Attributes:
         failures: deaths in a row that were held against it.
         until: no worker is started before this time, on the clock of `now`.
+        last: when the last of them was.
     """
 
     failures: int = 0
     until: float = 0.0
+    last: float = float("-inf")
 
     def died(self, now: float, ready_for: float | None, jitter: float = 0.0) -> float:
         """Take note of a worker's death.
@@ -37,18 +39,28 @@ class Backoff:
                 in step.
 
         Returns:
-            Seconds until the next may be started; 0 for at once.
+            Seconds until the next may be started; 0 where this death is not held against the app.
         """
         if ready_for is not None and ready_for >= SETTLED:
-            self.failures = 0
-            self.until = now
+            self.forgives(now - ready_for, now)
             return 0.0
         wait: float = min(CAP, FIRST * 2 ** min(self.failures, 20)) * (1 + jitter / 5)
         self.failures += 1
         self.until = now + wait
+        self.last = now
         return wait
 
-    def settled(self) -> None:
-        """Forget the failures: a worker has proved that the app starts."""
-        self.failures = 0
-        self.until = 0.0
+    def forgives(self, ready_at: float, now: float) -> bool:
+        """Forget the failures if a worker has proved that the app starts; one that is older than the last cannot.
+
+        Args:
+            ready_at: when the worker became ready.
+            now: seconds.
+
+        Returns:
+            Whether nothing is held against the app now.
+        """
+        if ready_at > self.last and now - ready_at >= SETTLED:
+            self.failures = 0
+            self.until = 0.0
+        return not self.failures

@@ -19,6 +19,7 @@ __all__ = [
     "Action",
     "Admitted",
     "Assigned",
+    "Broken",
     "CallerGone",
     "Confirmed",
     "Expired",
@@ -72,9 +73,15 @@ class ShimGone:
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """The worker reports the call's end: everything is closed on its side."""
+    """The worker reports the call's end: everything is closed on its side.
+
+    Attributes:
+        result: how it ended.
+        unsaid: why nothing was said to Asterisk, so that we have to end the call; "" where all is said.
+    """
 
     result: Result
+    unsaid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,11 @@ class Expired:
     """The state's deadline has passed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """An error of ours struck while the call was dealt with; it is to cost this call alone."""
+
+
 Fact: TypeAlias = (
     Admitted
     | TurnedAway
@@ -122,6 +134,7 @@ Fact: TypeAlias = (
     | Marked
     | OrderedOut
     | Expired
+    | Broken
 )
 
 
@@ -135,6 +148,7 @@ class Act(Enum):
     REJOIN = "put the call back into the line"
     DISPATCH = "stop reading; hand the call and what was read to the worker"
     DROP = "tell the worker to let go of the call"
+    TAKE_BACK = "take the call away from a worker that does not confirm it; it gets no more until it answers"
     RESET = "clear what the dead worker left on the channel, and put the marker behind it"
     DRAIN = "read until Asterisk closes"
     CLOSE = "close all descriptors: the call is over"

@@ -30,6 +30,7 @@ from ivrd.rules.facts import (
     Action,
     Admitted,
     Assigned,
+    Broken,
     CallerGone,
     Confirmed,
     Expired,
@@ -54,6 +55,7 @@ __all__ = [
     "Action",
     "Admitted",
     "Assigned",
+    "Broken",
     "CallerGone",
     "Confirmed",
     "Expired",
@@ -72,7 +74,7 @@ __all__ = [
     "WorkerDied",
 ]
 
-START_TIMEOUT = 2.0  # seconds in which a worker confirms a call; its loop is stuck if it does not
+START_TIMEOUT = 1.0  # seconds in which a worker confirms a call; another one gets it if it does not
 RESET_TIMEOUT = 2.0  # seconds in which Asterisk answers the marker of a retry
 BACKSTOP = 1.0  # seconds by which the daemon lets a worker go first with `max_duration`
 
@@ -97,6 +99,7 @@ class Policy:
         fallback: the shim's own `--fallback`.
         on_overload: what to do where there is no room.
         on_crash: what to do when its worker dies.
+        on_error: what to do when the worker could not run it, or cannot any more.
         on_timeout: what to do past `max_duration`.
         queue_timeout: seconds in the queue.
         max_duration: seconds from admission; 0 is off.
@@ -106,6 +109,7 @@ class Policy:
     fallback: Literal["hangup", "exit"] = "hangup"
     on_overload: Literal["hangup", "exit"] = "hangup"
     on_crash: Literal["hangup", "exit", "retry"] = "hangup"
+    on_error: Literal["hangup", "exit"] = "hangup"
     on_timeout: Literal["hangup", "exit"] = "hangup"
     queue_timeout: float = 2.0
     max_duration: float = 3600.0
@@ -194,9 +198,9 @@ class Life:
         self.deadline = self._patience
         return (Act.READ, Act.REJOIN)
 
-    def _unconfirmed(self, _: Fact, now: float) -> _Actions:
-        reason = f"the worker did not take the call within {START_TIMEOUT:g} s"
-        return (Act.DROP, *self._refuse(Status.TIMEOUT, "-", reason, now))
+    def _unconfirmed(self, fact: Fact, now: float) -> _Actions:
+        # Its loop is blocked, or it is stopped; another one may be quicker.
+        return (Act.TAKE_BACK, *self._requeue(fact, now))
 
     def _unguarded(self, _: Fact, now: float) -> _Actions:
         # Where it has fallen back itself, Asterisk has closed, or will at its command, which stands before ours: what
@@ -223,11 +227,17 @@ class Life:
 
     def _over(self, fact: Fact, now: float) -> _Actions:
         assert isinstance(fact, Over)
+        if fact.unsaid:
+            return self._end(fact.result, Say(Status.ERROR, self.policy.on_error, fact.unsaid), now)
         self._finish(fact.result)
         return (Act.CLOSE,)
 
     def _over_at_once(self, fact: Fact, now: float) -> _Actions:
-        # A worker that could not even start the call says `Over` without having said that it has it.
+        # The worker says `Over` without having said that it has the call, which it could not even start.
+        assert isinstance(fact, Over)
+        if fact.unsaid and self.guarded:
+            self._finish(fact.result)
+            return (Tell("refused", Status.ERROR, self.policy.on_error, fact.unsaid), Act.CLOSE)
         return (*self._confirm(fact, now), *self._over(fact, now))
 
     def _worker_died(self, fact: Fact, now: float) -> _Actions:
@@ -275,6 +285,14 @@ class Life:
         self.deadline = now + self.policy.close_timeout
         return (say, Act.DRAIN)
 
+    def _break(self, _: Fact, now: float) -> _Actions:
+        dropped: _Actions = (Act.DROP,) if self.state in (State.STARTING, State.RUNNING) else ()
+        reason = "an error in ivrd; its log has more"
+        if self.guarded:
+            self._finish("app_error")
+            return (*dropped, Tell("refused", Status.ERROR, self.policy.on_error, reason), Act.CLOSE)
+        return (*dropped, *self._end("app_error", Say(Status.ERROR, self.policy.on_error, reason), now))
+
     def _closed(self, _: Fact, now: float) -> _Actions:
         self._finish(self.result or "hangup")
         return (Act.CLOSE,)
@@ -288,6 +306,7 @@ class Life:
 TABLE: dict[tuple[State, type[Fact]], Callable[[Life, Fact, float], _Actions]] = {
     (State.ADMITTED, Admitted): Life._queue,
     (State.ADMITTED, TurnedAway): Life._turn_away,
+    (State.ADMITTED, Broken): Life._break,
     #
     (State.QUEUED, Assigned): Life._dispatch,
     (State.QUEUED, TurnedAway): Life._turn_away,
@@ -295,6 +314,7 @@ TABLE: dict[tuple[State, type[Fact]], Callable[[Life, Fact, float], _Actions]] =
     (State.QUEUED, ShimGone): Life._unguarded,
     (State.QUEUED, OrderedOut): Life._ordered_out,
     (State.QUEUED, Expired): Life._waited_too_long,
+    (State.QUEUED, Broken): Life._break,
     #
     (State.STARTING, Confirmed): Life._confirm,
     (State.STARTING, Lost): Life._requeue,
@@ -302,17 +322,21 @@ TABLE: dict[tuple[State, type[Fact]], Callable[[Life, Fact, float], _Actions]] =
     (State.STARTING, Over): Life._over_at_once,
     (State.STARTING, OrderedOut): Life._ordered_out,
     (State.STARTING, Expired): Life._unconfirmed,
+    (State.STARTING, Broken): Life._break,
     #
     (State.RUNNING, Over): Life._over,
     (State.RUNNING, WorkerDied): Life._worker_died,
     (State.RUNNING, OrderedOut): Life._ordered_out,
     (State.RUNNING, Expired): Life._too_long,
+    (State.RUNNING, Broken): Life._break,
     #
     (State.RESETTING, Marked): Life._second_life,
     (State.RESETTING, CallerGone): Life._gone_in_reset,
     (State.RESETTING, OrderedOut): Life._ordered_out,
     (State.RESETTING, Expired): Life._no_second_life,
+    (State.RESETTING, Broken): Life._break,
     #
     (State.ENDING, CallerGone): Life._closed,
     (State.ENDING, Expired): Life._closed,
+    (State.ENDING, Broken): Life._closed,
 }

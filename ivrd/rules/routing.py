@@ -62,6 +62,10 @@ class Desk:
         """Calls in the line."""
         return len(self._line)
 
+    def line(self) -> tuple[str, ...]:
+        """The calls in the line, the first one first."""
+        return tuple(self._line)
+
     @property
     def busy(self) -> int:
         """Calls in workers, those that still clean up included."""

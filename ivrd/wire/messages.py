@@ -34,6 +34,7 @@ __all__ = [
     "Report",
     "Result",
     "Retire",
+    "Spurned",
     "Start",
     "Started",
     "Stop",
@@ -133,6 +134,7 @@ class Register(msgspec.Struct, frozen=True, kw_only=True, tag="register"):
         ready: its lifespan is entered already (a registration with a second daemon).
         retiring: it was told to take no new calls.
         age: seconds since it was started.
+        heartbeat_timeout: for how long it may be silent, in seconds; 0 where it is not known.
     """
 
     version: int
@@ -146,6 +148,7 @@ class Register(msgspec.Struct, frozen=True, kw_only=True, tag="register"):
     ready: bool = False
     retiring: bool = False
     age: float = 0.0
+    heartbeat_timeout: float = 0.0
 
 
 class HeldCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,6 +162,7 @@ class HeldCall(msgspec.Struct, frozen=True, kw_only=True):
         attempt: 1, or 2 after a retry.
         transport: how it came.
         leaving: `E` or `H` was sent, so that it is not to be retried.
+        max_duration: the limit that the worker holds it to, in seconds, 0 for none; None where it is not known.
     """
 
     id: str
@@ -168,6 +172,7 @@ class HeldCall(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 1
     transport: str = "pipe"
     leaving: bool = False
+    max_duration: float | None = None
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True, tag="held"):
@@ -212,6 +217,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
         detail: one line more, such as the exception of `app_error`.
         tally: what was counted of it.
         unreported: what of that no `Report` has told; None where one will.
+        unsaid: why the worker could not say to Asterisk how the call goes on, so that the daemon has to; "" as a rule.
     """
 
     id: str
@@ -219,10 +225,18 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
     detail: str = ""
     tally: Tally
     unreported: Tally | None = None
+    unsaid: str = ""
 
     def __post_init__(self) -> None:
         """Make what an exception says fit to travel."""
         msgspec.structs.force_setattr(self, "detail", _portable(self.detail))
+        msgspec.structs.force_setattr(self, "unsaid", _portable(self.unsaid))
+
+
+class Spurned(msgspec.Struct, frozen=True, tag="spurned"):
+    """The worker has not begun a call that it was sent, for it is on its way out: another one may have it."""
+
+    id: str
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
@@ -269,7 +283,7 @@ class Traced(msgspec.Struct, frozen=True, kw_only=True, tag="traced"):
     dropped: int = 0
 
 
-FromWorker: TypeAlias = Register | Held | Ready | Failed | Started | Ended | Report | Traced
+FromWorker: TypeAlias = Register | Held | Ready | Failed | Started | Spurned | Ended | Report | Traced
 
 
 # Daemon to worker.

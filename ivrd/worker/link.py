@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import anyio
+import anyio.lowlevel
 import msgspec
 from anyio.abc import TaskGroup
 
@@ -23,6 +24,7 @@ from ivrd.wire.messages import (
     DESCRIPTORS_A_CALL,
     HELD_A_MESSAGE,
     MAX_MESSAGE,
+    Drop,
     FromDaemon,
     FromWorker,
     Held,
@@ -30,6 +32,8 @@ from ivrd.wire.messages import (
     Kept,
     Ready,
     Register,
+    Spurned,
+    Start,
     Welcome,
     decode_from_daemon,
     encode,
@@ -41,6 +45,9 @@ _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
 _BATCH_BYTES = MAX_MESSAGE // 2
 _ANSWERS = (Welcome, Kept)
+# Messages that are read before the first of them is obeyed: a worker that was blocked is to see that a call which it
+# was given has been taken back.
+_INBOX = 32
 
 
 class HeldSession(Protocol):
@@ -103,6 +110,7 @@ class Link:
         # Calls that are to be told to a daemon, each with whether it is over meanwhile and only waits for that.
         self._announced: dict[str, tuple[Stdio, bool]] = {}
         self._drained = anyio.Event()
+        self._inbox: deque[tuple[FromDaemon, list[int]] | None] = deque()  # what was read; None is the end
 
     @property
     def up(self) -> bool:
@@ -170,6 +178,10 @@ class Link:
         self._socket = None
         self._open = False
         self._queue.clear()
+        for unheard in self._inbox:
+            if unheard is not None:
+                close_all(unheard[1])
+        self._inbox.clear()
         for call_id in list(self._announced):
             self._told(call_id)
         self._drained.set()
@@ -264,37 +276,61 @@ class Link:
 
     async def _receive_until(self, connection: socket.socket, wanted: tuple[type, ...]) -> bool:
         """Hand on the daemon's messages until one of a wanted kind comes; False at EOF."""
-        resets = 0
         while True:
-            await anyio.wait_readable(connection)
-            try:
-                data, fds = descriptors.receive(connection, MAX_MESSAGE, DESCRIPTORS_A_CALL)
-            except BlockingIOError:
+            if not self._inbox:
+                await anyio.wait_readable(connection)
+                self._fill_inbox(connection)
                 continue
-            except ConnectionResetError:
-                # A daemon that closed with unread messages of ours: what it had sent before still comes, then EOF.
-                resets += 1
-                if resets > 1:
-                    return False
-                continue
-            except WireError as error:
-                self._holder.refuse(error)
-                continue
-            except OSError:
+            received = self._inbox.popleft()
+            if received is None:
                 return False
-            if not data:
-                close_all(fds)
-                return False
-            try:
-                message = decode_from_daemon(data)
-            except WireError as error:
-                close_all(fds)
-                self._holder.refuse(error)
-                continue
+            message, fds = received
             if isinstance(message, wanted):
                 close_all(fds)
                 return True
             if isinstance(message, _ANSWERS):
                 close_all(fds)
+            elif isinstance(message, Start) and self._is_taken_back(message.id):
+                close_all(fds)
+                self.post(Spurned(message.id))
+            else:
+                self._holder.receive(message, fds)
+            if self._inbox:
+                await anyio.lowlevel.checkpoint()  # the call that has just begun comes before the next one
+
+    def _fill_inbox(self, connection: socket.socket) -> None:
+        """Read what is there, up to a limit."""
+        resets = 0
+        while len(self._inbox) < _INBOX:
+            try:
+                data, fds = descriptors.receive(connection, MAX_MESSAGE, DESCRIPTORS_A_CALL)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                # A daemon that closed with unread messages of ours: what it had sent before still comes, then EOF.
+                resets += 1
+                if resets == 1:
+                    continue
+                data, fds = b"", []
+            except WireError as error:
+                self._holder.refuse(error)
                 continue
-            self._holder.receive(message, fds)
+            except OSError:
+                data, fds = b"", []
+            if not data:
+                close_all(fds)
+                self._inbox.append(None)
+                return
+            try:
+                self._inbox.append((decode_from_daemon(data), fds))
+            except WireError as error:
+                close_all(fds)
+                self._holder.refuse(error)
+
+    def _is_taken_back(self, call_id: str) -> bool:
+        """Whether a call that is to be begun is taken back already, for we were too slow and another worker has it."""
+        for place, received in enumerate(self._inbox):
+            if received is not None and isinstance(received[0], Drop) and received[0].id == call_id:
+                del self._inbox[place]
+                return True
+        return False

@@ -30,6 +30,7 @@ from ivrd.wire.messages import (
     Register,
     Report,
     Retire,
+    Spurned,
     Start,
     Started,
     Stop,
@@ -81,6 +82,7 @@ class Worker:
         self._handler: Handler | None = None
         self._served = 0
         self._retiring = False
+        self._going = False  # no call is begun any more: the lifespan is being left, or is broken
         self._finished = anyio.Event()
         self._emptied = anyio.Event()
         self._unreported = Tally()
@@ -131,8 +133,9 @@ class Worker:
                     raise
                 event = "lifespan.broke" if self.ready else "lifespan.not_entered"
                 self.ready = False
-                status = self._fail(event, f"lifespan {self._spec.app.lifespan!r} raised {error!r}", error)
-                await self._stop()
+                line = f"lifespan {self._spec.app.lifespan!r} raised {error!r}"
+                status = self._fail(event, line, error)
+                await self._stop(line)
                 return status
         return 0
 
@@ -163,7 +166,7 @@ class Worker:
             elif alone_since is None:
                 alone_since = now
             elif now - alone_since >= ALONE_S:
-                self._finished.set()
+                self._leave_soon()
             due = now + pause
             await anyio.sleep_until(due)
 
@@ -177,14 +180,15 @@ class Worker:
     # Calls
 
     def _start(self, start: Start, fds: list[int]) -> None:
+        if self._handler is None or self._going:
+            close_all(fds)
+            self._link.post(Spurned(start.id))
+            return
         try:
             stdio = Stdio.adopt(fds)
-            if self._handler is None:
-                stdio.close()
-                raise WireError("a call came before this worker was ready")
         except WireError as error:
             self._log.error("call.refused", call=start.id, error=str(error))
-            self._link.post(Ended(id=start.id, result="app_error", detail=str(error), tally=Tally()))
+            self._link.post(Ended(id=start.id, result="app_error", detail=str(error), unsaid=str(error), tally=Tally()))
             return
         assert self._tasks is not None
         transport = StdioTransport(stdio, lambda: self._link.release(start.id, stdio))
@@ -228,16 +232,26 @@ class Worker:
             self._emptied.set()
             self._emptied = anyio.Event()
             if self._retiring:
-                self._finished.set()
+                self._leave_soon()
 
-    async def _stop(self) -> None:
-        """Hang up what is left, and wait until that is done."""
+    def _leave_soon(self) -> None:
+        """Begin no call any more, and leave."""
+        self._going = self._retiring = True
+        self._finished.set()
+
+    async def _stop(self, broken: str = "") -> None:
+        """End what is left, and wait until that is done.
+
+        Args:
+            broken: what failed, where it is no stop of the service.
+        """
+        self._going = True
         for session, _ in self._sessions.values():
-            session.stop()
+            session.stop(broken)
         with anyio.move_on_after(LEAVE_S):
             while self._sessions:
                 await self._emptied.wait()
-        self._finished.set()
+        self._leave_soon()
 
     # Who looks at a call
 
@@ -281,6 +295,7 @@ class Worker:
             served=self._served,
             ready=self.ready,
             retiring=self._retiring,
+            heartbeat_timeout=spec.app.heartbeat_timeout,
             age=anyio.current_time() - self._born,
         )
 
@@ -297,6 +312,9 @@ class Worker:
             case Drop():
                 if message.id in self._sessions:
                     self._sessions[message.id][0].drop()
+                else:
+                    # It never came, for want of descriptors: its place must not be held for it for ever.
+                    self._link.post(Spurned(message.id))
             case Trace():
                 if not message.on:
                     self._untap(message.id)
@@ -305,9 +323,10 @@ class Worker:
             case Retire():
                 self._retiring = True
                 if not self._sessions:
-                    self._finished.set()
+                    self._leave_soon()
             case Stop():
                 assert self._tasks is not None
+                self._going = True  # at once: what was sent behind this is read before the task has its turn
                 self._tasks.start_soon(self._stop)
             case _:
                 pass  # Leave: the next daemon is looked for when this one is gone

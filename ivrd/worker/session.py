@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple, Protocol
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 
 from ivrd import eivr
@@ -150,15 +151,23 @@ class Session:
         self._dropped = True
         self._decide("operator", "ended by the daemon")
 
-    def stop(self) -> None:
-        """Hang up, since the service stops."""
-        self._decide("drained", "the service stops", eivr.hangup("ivrd stops"))
+    def stop(self, broken: str = "") -> None:
+        """Hang up, since the service stops; or end the call as an error of the app's does.
+
+        Args:
+            broken: what failed, where it is no stop.
+        """
+        if broken:
+            self._leave("app_error", "ERROR", self._app.on_error, broken)
+        else:
+            self._decide("drained", "the service stops", eivr.hangup("ivrd stops"))
 
     def give_up(self, detail: str) -> Ended:
-        """Say how a call ended whose `run` raised, with a last try at hanging up."""
-        self._decide("app_error", detail, eivr.hangup("internal error of ivrd"))
+        """Say how a call ended whose `run` raised, and that the daemon has to end it unless that was done before."""
+        said = self._channel.connection.ending
+        self._decide("app_error", detail)
         self._runner.scope.cancel()
-        return self._ended()
+        return msgspec.structs.replace(self._ended(), unsaid="" if said else detail)
 
     @property
     def stuck(self) -> bool:
@@ -199,6 +208,7 @@ class Session:
             attempt=start.attempt,
             transport=start.transport,
             leaving=self._channel.connection.ending,
+            max_duration=self._app.max_duration,
         )
 
     def count(self) -> Tally:

@@ -99,7 +99,11 @@ class _FakeWorker:
         theirs.setblocking(False)
         pool = board.pools["app"]
         self.worker = Worker(board.next_key(), pool, 1, 0.5)
-        self.worker.adopt(self.pid)
+        self.worker.adopt(
+            wire.Register(
+                version=wire.VERSION, release="", pid=self.pid, app="app", token="", generation="", heartbeat_timeout=15
+            )
+        )
         pool.add(self.worker)
         self.worker.attach(theirs, 0)
 

@@ -6,12 +6,13 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ivrd.observe.journal import encode, is_stderr
+from ivrd.observe.journal import JournalWriter, encode, is_stderr
 
 names = st.from_regex(r"[a-z][a-z_]{0,12}", fullmatch=True).filter(
     lambda name: name not in ("event", "level", "timestamp", "exception")
@@ -81,8 +82,34 @@ def test_the_logger_writes_datagrams(tmp_path: Path) -> None:
     assert (found["IVRD_CALL"], found["IVRD_APP"], found["IVRD_RESULT"]) == (b"c1", b"menu", b"completed")
 
 
-def test_a_line_that_the_journal_does_not_take_goes_to_stderr(tmp_path: Path) -> None:
-    assert log(tmp_path / "nobody").stderr.startswith("ivrd_call app=menu")
+def test_lines_that_the_journal_does_not_take_are_counted_and_hold_nobody_up(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as full,
+    ):
+        full.setblocking(False)
+        writer = JournalWriter(path)
+        try:
+            line = encode({"event": "e", "exception": "Traceback\n  boom"})
+            writer.msg(line)  # nobody is there
+            journal.bind(path)
+            sent = 0
+            with suppress(BlockingIOError):
+                while True:
+                    full.sendto(b"MESSAGE=x\n", path)
+                    sent += 1
+            writer.msg(line)  # it does not keep up
+            for _ in range(sent):
+                journal.recv(100)
+            writer.msg(line)
+            writer.msg(line)
+            first, second = (dict(take_apart(journal.recv(65_536))) for _ in range(2))
+        finally:
+            writer.close()
+    assert first["IVRD_LINES_LOST"] == b"2"
+    assert "IVRD_LINES_LOST" not in second
+    assert second["MESSAGE"] == b"e\nTraceback\n  boom"
 
 
 def test_only_the_stream_that_systemd_names_is_the_journal() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -61,6 +62,21 @@ def test_console_has_no_colours_where_stderr_is_no_terminal() -> None:
 
 def test_lines_below_the_level_are_not_written() -> None:
     assert "call.ended" not in logged("json", "error")
+
+
+@pytest.mark.parametrize("kind", ["console", "json"])
+def test_a_log_that_nobody_reads_any_more_is_no_reason_to_stop(kind: str) -> None:
+    script = SCRIPT.format(format=kind, level="info") + "\nprint('alive')"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=full, text=True, check=False
+        )
+    assert done.stdout == "alive\n"
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=write, text=True, check=False)
+    os.close(write)
+    assert done.stdout == "alive\n"
 
 
 def test_importing_the_module_does_not_import_structlog() -> None:

@@ -23,15 +23,29 @@ def test_a_worker_that_lived_hardly_longer_than_its_start_is_held_against_the_ap
 def test_one_that_was_at_work_is_replaced_at_once_and_proves_that_the_app_starts() -> None:
     backoff = Backoff()
     backoff.died(10.0, None)
-    assert backoff.died(11.0, SETTLED) == 0
-    assert (backoff.failures, backoff.until) == (0, 11.0)
+    assert backoff.died(11.5, SETTLED) == 0
+    assert (backoff.failures, backoff.until) == (0, 0.0)
     assert backoff.died(12.0, None) == FIRST
 
 
 def test_a_worker_that_settles_ends_it() -> None:
-    backoff = Backoff(failures=5, until=500.0)
-    backoff.settled()
+    backoff = Backoff(failures=5, until=500.0, last=400.0)
+    assert not backoff.forgives(401.0, 401.0 + SETTLED / 2)
+    assert backoff.failures == 5
+    assert backoff.forgives(401.0, 401.0 + SETTLED)
     assert (backoff.failures, backoff.until) == (0, 0.0)
+
+
+def test_a_worker_from_before_the_failures_proves_nothing() -> None:
+    """As where code was broken on disk, and one of two workers has to be replaced."""
+    backoff = Backoff()
+    waits = []
+    for now in (100.0, 101.0, 103.0):
+        waits.append(backoff.died(now, None))
+        assert not backoff.forgives(50.0, now + 0.5), "the other worker's heartbeat"
+    assert waits == [0.5, 1, 2]
+    assert backoff.died(104.0, 54.0) == 0, "the other worker's death"
+    assert (backoff.failures, backoff.until) == (3, 105.0)
 
 
 def test_a_crash_loop_of_years_does_not_overflow() -> None:
@@ -56,15 +70,16 @@ def test_jitter_spreads_apps_that_have_come_to_the_cap() -> None:
 def test_any_history_waits_longer_with_each_failure_and_not_at_all_after_a_life(
     deaths: list[tuple[float, float | None]],
 ) -> None:
-    backoff, now, in_a_row = Backoff(), 0.0, 0
+    backoff, now, in_a_row, last = Backoff(), 0.0, 0, float("-inf")
     for after, ready_for in deaths:
         now += after
         wait = backoff.died(now, ready_for)
         if ready_for is not None and ready_for >= SETTLED:
-            in_a_row = 0
+            in_a_row = 0 if now - ready_for > last else in_a_row
             assert wait == 0
         else:
             in_a_row += 1
+            last = now
             assert wait == min(30.0, 0.5 * 2 ** (in_a_row - 1))
+            assert backoff.until == now + wait
         assert backoff.failures == in_a_row
-        assert backoff.until == now + wait

@@ -13,6 +13,7 @@ from ivrd.rules.life import (
     Action,
     Admitted,
     Assigned,
+    Broken,
     CallerGone,
     Confirmed,
     Expired,
@@ -39,7 +40,7 @@ OPERATOR = OrderedOut("operator", "ivrd hangup")
 DRAINED = OrderedOut("drained", "ivrd stops")
 EVERY_FACT: tuple[Fact, ...] = (
     Admitted(), FULL, Assigned(), Confirmed(), Lost(), ShimGone(), Over("completed"), DIED, CallerGone(), Marked(),
-    OPERATOR, Expired(),
+    OPERATOR, Expired(), Broken(),
 )  # fmt: skip
 
 RETRY = Policy(on_crash="retry")
@@ -62,43 +63,52 @@ PATHS: dict[str, tuple[Fact, ...]] = {
 LEADS_TO: dict[tuple[str, type[Fact]], str] = {
     ("admitted", Admitted): "queued",
     ("admitted", TurnedAway): "ended rejected",
+    ("admitted", Broken): "ended app_error",
     ("queued", TurnedAway): "ended rejected",
     ("queued", Assigned): "starting",
     ("queued", ShimGone): "ending rejected",
     ("queued", CallerGone): "ended hangup",
     ("queued", OrderedOut): "ended operator",
     ("queued", Expired): "ended rejected",
+    ("queued", Broken): "ended app_error",
     ("starting", Confirmed): "running",
     ("starting", Lost): "queued",
     ("starting", WorkerDied): "queued",
     ("starting", Over): "ended completed",
     ("starting", OrderedOut): "ended operator",
-    ("starting", Expired): "ended rejected",
+    ("starting", Expired): "queued",
+    ("starting", Broken): "ended app_error",
     ("running", Over): "ended completed",
     ("running", WorkerDied): "resetting",
     ("running", OrderedOut): "ending operator",
     ("running", Expired): "ending timeout",
+    ("running", Broken): "ending app_error",
     ("resetting", Marked): "queued",
     ("resetting", CallerGone): "ended hangup",
     ("resetting", OrderedOut): "ending operator",
     ("resetting", Expired): "ending worker_died",
+    ("resetting", Broken): "ending app_error",
     ("queued again", TurnedAway): "ending rejected",
     ("queued again", Assigned): "starting",
     ("queued again", CallerGone): "ended hangup",
     ("queued again", OrderedOut): "ending operator",
     ("queued again", Expired): "ending rejected",
+    ("queued again", Broken): "ending app_error",
     ("starting again", Confirmed): "running",
     ("starting again", Lost): "queued",
     ("starting again", WorkerDied): "queued",
     ("starting again", Over): "ended completed",
     ("starting again", OrderedOut): "ending operator",
-    ("starting again", Expired): "ending rejected",
+    ("starting again", Expired): "queued",
+    ("starting again", Broken): "ending app_error",
     ("running again", Over): "ended completed",
     ("running again", WorkerDied): "ending worker_died",
     ("running again", OrderedOut): "ending operator",
     ("running again", Expired): "ending timeout",
+    ("running again", Broken): "ending app_error",
     ("ending", CallerGone): "ended operator",
     ("ending", Expired): "ended operator",
+    ("ending", Broken): "ended operator",
 }
 
 
@@ -142,6 +152,7 @@ def said(status: Status, way: str, reason: str) -> tuple[Action, ...]:
 
 
 NO_WORKER = "no worker was free within 2 s"
+BROKEN = "an error in ivrd; its log has more"
 TOO_LONG = "longer than max_duration, 3600 s"
 COURSES: dict[str, tuple[Policy, tuple[Fact, ...], tuple[Action, ...], Result]] = {
     "served": (Policy(), (*TO_RUNNING, Over("completed")), (*STARTED, Act.CLOSE), "completed"),
@@ -173,16 +184,47 @@ COURSES: dict[str, tuple[Policy, tuple[Fact, ...], tuple[Action, ...], Result]] 
         (Tell("queued"), Act.READ, *(Act.DISPATCH, Act.READ, Act.REJOIN) * 2, Act.DISPATCH, Tell("started"), Act.CLOSE),
         "hangup",
     ),
-    "worker stuck at the start": (
-        Policy(on_overload="exit"), (Admitted(), Assigned(), Expired()),
+    "worker stuck at the start, another takes the call": (
+        Policy(), (Admitted(), Assigned(), Expired(), Assigned(), Confirmed(), Over("completed")),
         (
-            Tell("queued"), Act.READ, Act.DISPATCH, Act.DROP,
-            Tell("refused", Status.TIMEOUT, "-", "the worker did not take the call within 2 s"), Act.CLOSE,
+            Tell("queued"), Act.READ, Act.DISPATCH, Act.TAKE_BACK, Act.READ, Act.REJOIN, Act.DISPATCH, Tell("started"),
+            Act.CLOSE,
+        ),
+        "completed",
+    ),
+    "worker stuck at the start, nobody else is there": (
+        Policy(on_overload="exit"), (Admitted(), Assigned(), Expired(), Expired()),
+        (
+            Tell("queued"), Act.READ, Act.DISPATCH, Act.TAKE_BACK, Act.READ, Act.REJOIN,
+            Tell("refused", Status.OVERLOADED, "exit", NO_WORKER), Act.CLOSE,
         ),
         "rejected",
     ),
     "over before confirmed": (
         Policy(), (Admitted(), Assigned(), Over("app_error")), (*STARTED, Act.CLOSE), "app_error",
+    ),
+    "could not be started": (
+        Policy(on_error="exit"), (Admitted(), Assigned(), Over("app_error", "odd descriptors")),
+        (
+            Tell("queued"), Act.READ, Act.DISPATCH, Tell("refused", Status.ERROR, "exit", "odd descriptors"), Act.CLOSE,
+        ),
+        "app_error",
+    ),
+    "could not be gone on with": (
+        Policy(on_error="exit"), (*TO_RUNNING, Over("app_error", "an error in ivrd"), CallerGone(left=True)),
+        (*STARTED, *said(Status.ERROR, "exit", "an error in ivrd"), Act.CLOSE), "app_error",
+    ),
+    "an error of the daemon's, queued": (
+        Policy(on_error="exit"), (Admitted(), Broken()),
+        (Tell("queued"), Act.READ, Tell("refused", Status.ERROR, "exit", BROKEN), Act.CLOSE), "app_error",
+    ),
+    "an error of the daemon's, running": (
+        Policy(on_error="exit"), (*TO_RUNNING, Broken(), CallerGone(left=True)),
+        (*STARTED, Act.DROP, *said(Status.ERROR, "exit", BROKEN), Act.CLOSE), "app_error",
+    ),
+    "an error of the daemon's, again and again": (
+        Policy(), (*TO_RUNNING, Broken(), Broken()),
+        (*STARTED, Act.DROP, *said(Status.ERROR, "hangup", BROKEN), Act.CLOSE), "app_error",
     ),
     "shim killed in the queue": (
         Policy(fallback="exit", on_overload="hangup"), (Admitted(), ShimGone(), CallerGone(left=True)),

@@ -14,6 +14,7 @@ from ivrd.rules.life import (
     Action,
     Admitted,
     Assigned,
+    Broken,
     CallerGone,
     Confirmed,
     Expired,
@@ -43,6 +44,7 @@ policies = st.builds(
     fallback=st.sampled_from(["hangup", "exit"]),
     on_overload=st.sampled_from(["hangup", "exit"]),
     on_crash=st.sampled_from(["hangup", "exit", "retry", "retry"]),
+    on_error=st.sampled_from(["hangup", "exit"]),
     on_timeout=st.sampled_from(["hangup", "exit"]),
     queue_timeout=st.floats(0.1, 10),
     max_duration=st.sampled_from([0.0, 1.0, 30.0]),
@@ -50,10 +52,12 @@ policies = st.builds(
 )
 results = st.sampled_from(get_args(Result))
 a_fact: st.SearchStrategy[Fact] = st.one_of(
-    st.sampled_from([Admitted(), Assigned(), Confirmed(), Lost(), DIED, Marked(), OPERATOR, DRAINED, ShimGone()]),
+    st.sampled_from(
+        [Admitted(), Assigned(), Confirmed(), Lost(), DIED, Marked(), OPERATOR, DRAINED, ShimGone(), Broken()]
+    ),
     st.sampled_from([Assigned(), Confirmed(), Marked(), DIED]),  # once more, so that second lives are frequent
     st.builds(TurnedAway, st.sampled_from(Status), st.just("no")),
-    st.builds(Over, results),
+    st.builds(Over, results, st.sampled_from(["", "", "it could not be said"])),
     st.builds(CallerGone, st.booleans()),
 )
 TO_RUNNING: tuple[Fact, ...] = (Admitted(), Assigned(), Confirmed())
@@ -93,7 +97,9 @@ class Witness:
 
         # Whoever takes a call out of a worker's hands tells the worker, if it lives.
         taken = state in (State.STARTING, State.RUNNING) and life.state in (State.ENDING, State.ENDED)
-        assert (Act.DROP in actions) == (taken and not isinstance(fact, Over | WorkerDied | Lost))
+        late = state is State.STARTING and isinstance(fact, Expired)
+        assert (Act.TAKE_BACK in actions) == late
+        assert (Act.DROP in actions) == (taken and not late and not isinstance(fact, Over | WorkerDied | Lost))
         assert (Act.REJOIN in actions) == (life.state is State.QUEUED and state in (State.STARTING, State.RESETTING)), (
             "who waits again stands in the line again"
         )

@@ -38,17 +38,18 @@ from ivrd.wire.messages import (
 REGISTER = {
     "type": "register", "version": 1, "release": "0.1.0", "pid": 4711, "app": "menu", "token": "abc",
     "generation": "17", "held": 2, "served": 9, "ready": True, "retiring": False, "age": 3.5,
+    "heartbeat_timeout": 15.0,
 }  # fmt: skip
 HELD_CALL = {
     "id": "18c-1", "args": [b"1700.1", b"caf\xe9"], "started": 1700000000.25, "age": 12.5, "attempt": 2,
-    "transport": "pipe", "leaving": True,
+    "transport": "pipe", "leaving": True, "max_duration": None,
 }  # fmt: skip
 
 
 def test_the_registration_is_frozen() -> None:
     register = Register(
         version=1, release="0.1.0", pid=4711, app="menu", token="abc", generation="17", held=2, served=9, ready=True,
-        age=3.5,
+        age=3.5, heartbeat_timeout=15.0,
     )  # fmt: skip
     call = HeldCall(id="18c-1", args=(b"1700.1", b"caf\xe9"), started=1700000000.25, age=12.5, attempt=2, leaving=True)
     assert wire.encode(register) == msgspec.msgpack.encode(REGISTER)
@@ -61,7 +62,7 @@ def test_the_registration_is_frozen() -> None:
         "tally": {
             "events": {}, "commands": {}, "refused": {}, "malformed": 0, "first_command": None, "responses": [],
         },
-        "unreported": None,
+        "unreported": None, "unsaid": "",
     }  # fmt: skip
 
 

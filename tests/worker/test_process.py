@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from ivrd import __version__
-from ivrd.wire.messages import VERSION, Drop, Ended, Failed, Ready, Register, Retire, Start, Stop
+from ivrd.wire.messages import VERSION, Drop, Ended, Failed, Ready, Register, Retire, Spurned, Start, Stop
 
 from .harness import PATIENCE_S, FakeDaemon, Worker, open_daemon
 
@@ -39,6 +39,7 @@ async def test_a_worker_registers_gets_ready_runs_a_call_and_retires(backend: Ba
             token="t1",
             generation="g1",
             age=register.age,
+            heartbeat_timeout=2.0,
         )
         assert "entered" not in daemon.log_text()
         await worker.next(Ready)
@@ -124,7 +125,8 @@ async def test_a_lifespan_that_breaks_later_ends_the_worker_and_hangs_up(backend
         call_id, call = await daemon.start(worker)
         assert (await call.ended()).outcome == "hungup_by_app"
         assert "database lost" in (await worker.next(Failed)).error
-        assert (await daemon.ended(worker, call_id)).result == "drained"
+        assert (await daemon.ended(worker, call_id)).result == "app_error"
+        assert call.variables["IVRD_STATUS"] == "ERROR"
         assert await exit_status(daemon, worker) == 1
         assert [line["event"] for line in daemon.logged()] == ["lifespan.broke"]
 
@@ -191,7 +193,7 @@ async def test_a_call_with_wrong_descriptors_is_given_back(backend: Backend) -> 
         worker.send(Start(id="wrong", args=(), started=0.0), [0])
         ended = await worker.next(Ended, id="wrong")
         assert ended.result == "app_error"
-        assert ended.detail == "a call comes with 3 descriptors, not 1"
+        assert ended.detail == ended.unsaid == "a call comes with 3 descriptors, not 1"
         worker.socket.send(b"rubbish")
         call_id, call = await daemon.start(worker)
         call.hangup()
@@ -205,10 +207,35 @@ async def test_a_dropped_call_is_closed_without_a_word(backend: Backend) -> None
         worker = await daemon.launch("ivr:hold", backend=backend)
         call_id, call = await daemon.start(worker)
         worker.send(Drop(id="no such call"))
+        await worker.next(Spurned, id="no such call")  # its place is free again
         worker.send(Drop(id=call_id))
         # The daemon of this test kept no copy, so that closing is seen.
         assert (await call.ended()).outcome == "went_away"
         assert (await daemon.ended(worker, call_id)).result == "operator"
+
+
+@both
+async def test_a_call_that_comes_while_the_worker_goes_is_left_to_another(backend: Backend) -> None:
+    async with open_daemon() as daemon:
+        worker = await daemon.launch("ivr:hello", lifespan="ivr:slow_lifespan", backend=backend)
+        worker.send(Stop())
+        call_id, call = await daemon.start(worker, started=False)
+        await worker.next(Spurned, id=call_id)
+        assert call.first_command_at is None
+
+
+@both
+async def test_a_call_that_is_taken_back_before_its_worker_saw_it_is_not_begun(backend: Backend) -> None:
+    async with open_daemon() as daemon:
+        worker = await daemon.launch("ivr:naps", backend=backend, heartbeat_timeout=30)
+        _, first = await daemon.start(worker)
+        await first.until(lambda: first.variables.get("NAP") == "begun", "the nap")
+        call_id, late = await daemon.start(worker, started=False)
+        worker.send(Drop(id=call_id))
+        await worker.next(Spurned, id=call_id)
+        assert late.first_command_at is None
+        assert first.variables["NAP"] == "begun"
+        first.hangup()
 
 
 def test_a_person_who_starts_a_worker_is_told_what_to_do() -> None:

@@ -28,6 +28,13 @@ async def environment(call: Call) -> None:
     await call.set(SPEC=os.environ.get("IVRD_WORKER", "gone"), BACKEND=sniffio.current_async_library())
 
 
+async def naps(call: Call) -> None:
+    """Blocks the whole worker for a moment."""
+    await call.set(NAP="begun")
+    time.sleep(1)  # noqa: ASYNC251 - that is what is tested
+    await hold(call)
+
+
 async def prints(call: Call) -> None:
     print("an app", "says something")
     await hold(call)
