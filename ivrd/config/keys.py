@@ -219,6 +219,10 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
             "`on_crash` applies."
         ),
     ] = 15.0
+    start_timeout: Annotated[
+        _SomeSeconds,
+        Meta(description="How long a worker may take to import the app and enter its lifespan."),
+    ] = 60.0
     max_calls_per_worker: Annotated[
         int,
         Meta(
@@ -247,6 +251,10 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     log_call_id: Annotated[
         bool, Meta(description="Write the call's id to Asterisk's own log at the start of each call.")
     ] = False
+    log_args: Annotated[
+        Literal["none", "hash", "plain"],
+        Meta(description="What ivrd's log shows of what the dialplan passed: nothing, hashes, or all of it."),
+    ] = "hash"
 
     @property
     def pool_min(self) -> int:

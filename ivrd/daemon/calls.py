@@ -281,7 +281,7 @@ class Call:
                 answer = wire.ENDED
             case "refused":
                 self.detail = tell.reason
-                answer = wire.refused(tell.status, tell.way, tell.reason)
+                answer = wire.refused(tell.status, tell.way, f"call {self.id}: {tell.reason}")
         if self._shim is None:
             return
         with contextlib.suppress(OSError):  # it fell back meanwhile, or was killed: Asterisk will tell

@@ -21,8 +21,10 @@ import trio
 from ivrd.config import App, Config
 from ivrd.descriptors import Stdio
 from ivrd.observe import logging
+from ivrd.observe.arguments import machine_id, shown
 from ivrd.observe.logging import Format
 from ivrd.observe.metrics import Metrics
+from ivrd.observe.repeats import Repeats
 from ivrd.rules.life import Fact, Life, TurnedAway
 from ivrd.wire.hello import Hello, Status
 from ivrd.wire.messages import HeldCall, Result, Tally
@@ -88,6 +90,8 @@ class Switchboard:
         # Unique across daemons and restarts: the time of this one's start, and something random for two in one
         # millisecond.
         self._prefix = f"{int(time.time() * 1000):x}{os.urandom(1).hex()}"
+        self._salt = machine_id()
+        self._repeats = Repeats()
         self._channels: set[tuple[int, int]] = set()  # of the calls in the books
         self._emptied = trio.Event()
         self.configure(config)
@@ -99,7 +103,7 @@ class Switchboard:
     def configure(self, config: Config) -> None:
         """Put a configuration in force, as far as it does not concern the pools."""
         self.config = config
-        logging.configure(self.log_format, config.server.log_level)
+        logging.configure(self.log_format, config.server.log_level, self._repeats)
         self.allowed, warnings = config.server.allowed_uids()
         for warning in warnings:
             log.warning("config_warning", detail=warning)
@@ -218,6 +222,7 @@ class Switchboard:
             call=call.id,
             app=call.pool.name,
             args=len(call.args),
+            argv=shown(call.args, call.pool.app.log_args, self._salt),
             transport=call.transport,
             result=result,
             detail=call.detail,

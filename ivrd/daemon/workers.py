@@ -26,13 +26,12 @@ if TYPE_CHECKING:
     from ivrd.daemon.calls import Call
     from ivrd.daemon.pool import Pool
 
-__all__ = ["START_DEADLINE", "Worker", "WorkerState"]
+__all__ = ["Worker", "WorkerState"]
 
 log = structlog.get_logger("ivrd.daemon")
 
 WorkerState = Literal["starting", "ready", "retiring", "stopping"]
 
-START_DEADLINE = 60.0  # seconds from the start of the process to `Ready`
 UNKNOWN_HEARTBEAT = 15.0  # seconds; the default of `heartbeat_timeout`, for a worker that does not say what it was told
 STOP_DEADLINE = 7.0  # seconds from `Stop` to the exit; the worker gives its lifespan 5
 
@@ -75,6 +74,7 @@ class Worker:
         self.failure = ""
         self.baseline = 0
         self.heartbeat_timeout = pool.app.heartbeat_timeout
+        self._start_timeout = pool.app.start_timeout
         self.told = trio.Event()
         self.token = os.urandom(16).hex()
         self.adopted = False
@@ -106,6 +106,7 @@ class Worker:
             OSError: the system has no room for another process.
         """
         self.heartbeat_timeout = spec.app.heartbeat_timeout
+        self._start_timeout = spec.app.start_timeout
         self._process = Process.spawn(spec)
 
     def adopt(self, register: wire.Register) -> None:
@@ -277,10 +278,10 @@ class Worker:
         return self.heartbeat_timeout if self._began.is_set() else float("inf")
 
     async def _see_it_begin(self) -> None:
-        with trio.move_on_after(START_DEADLINE):
+        with trio.move_on_after(self._start_timeout):
             await self._began.wait()
         if not self._began.is_set() and not self.failure:
-            self.failure = f"it was not ready within {START_DEADLINE:g} s"
+            self.failure = f"it was not ready within {self._start_timeout:g} s, its start_timeout"
             await self.ladder("failed")
 
     async def _see_it_stop(self) -> None:

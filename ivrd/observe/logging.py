@@ -52,13 +52,19 @@ def natural(configured: Literal["", "console", "json"]) -> Format:
     return "console" if sys.stderr.isatty() else "json"
 
 
-def configure(format: Format, level: str, **fields: object) -> None:  # noqa: A002 - the configuration's own word
-    """Say how this process logs, once and before its first line.
+def configure(
+    format: Format,  # noqa: A002 - the configuration's own word
+    level: str,
+    repeats: Repeats | None = None,
+    **fields: object,
+) -> None:
+    """Say how this process logs, before its first line and when that changes.
 
     Args:
         format: `console`, in colours where stderr is a terminal; `json`, one object a line; or `journal`, fields of
             journald's own.
         level: the least severe lines that are written, one of `LEVELS`.
+        repeats: what was written lately, where this is not the first time.
         fields: put on each line, such as `app="menu"`.
     """
     import structlog
@@ -66,11 +72,12 @@ def configure(format: Format, level: str, **fields: object) -> None:  # noqa: A0
     def add_fields(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         return {**fields, **event}
 
-    repeats = Repeats()
+    repeats = Repeats() if repeats is None else repeats
 
     def thin_out(_logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         if LEVELS.get(method, 0) >= LEVELS["warning"]:
-            left_out = repeats.admit(str(event.get("event")), time.monotonic())
+            kind = f"{event.get('event')} {event.get('app', '')}"  # one app's flood is not to hide another's word
+            left_out = repeats.admit(kind, time.monotonic())
             if left_out is None:
                 raise structlog.DropEvent
             if left_out:

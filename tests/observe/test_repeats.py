@@ -46,16 +46,23 @@ def test_ever_new_kinds_do_not_fill_the_memory() -> None:
 
 FLOOD = """
 from ivrd.observe.logging import configure, get_logger
-configure("json", "info")
+from ivrd.observe.repeats import Repeats
+repeats = Repeats()
+configure("json", "info", repeats)
 logger = get_logger()
 for number in range(100):
     logger.info("ivrd_call", number=number)
     logger.warning("handoff_rejected", number=number)
+configure("json", "info", repeats)  # as a reload does
+logger.warning("handoff_rejected", number=100)
+logger.warning("handoff_rejected", app="other")
 """
 
 
 def test_the_log_keeps_all_calls_and_thins_out_complaints() -> None:
     done = subprocess.run([sys.executable, "-c", FLOOD], capture_output=True, text=True, check=True)
-    events = [json.loads(line)["event"] for line in done.stderr.splitlines()]
-    assert events.count("ivrd_call") == 100
-    assert events.count("handoff_rejected") == BURST
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["event"] for line in lines].count("ivrd_call") == 100
+    rejected = [line for line in lines if line["event"] == "handoff_rejected"]
+    assert len(rejected) == BURST + 1
+    assert rejected[-1]["app"] == "other"
