@@ -80,12 +80,14 @@ def three(kind: str) -> list[int]:
                 read if keep_read else write
                 for (read, write), keep_read in zip(pairs, (False, True, True), strict=True)
             ]
+        case "unconnected sockets":
+            return [socket.socket(socket.AF_INET, socket.SOCK_STREAM).detach() for _ in range(3)]
         case _:
             sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(3)]
             return [sock.detach() for sock in sockets]
 
 
-@pytest.mark.parametrize("kind", ["files", "wrong ends", "datagram sockets"])
+@pytest.mark.parametrize("kind", ["files", "wrong ends", "datagram sockets", "unconnected sockets"])
 def test_descriptors_that_no_call_comes_with_are_refused(ivrd: Service, kind: str) -> None:
     before = open_fds(ivrd.pid)
     fds = three(kind)
