@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 
-from ivrd.config import load
+from ivrd.config import control_socket
 from ivrd.errors import IvrdError
 from ivrd.wire import control as wire
 
@@ -21,7 +21,7 @@ def ask_all(config_path: str, request: wire.Request, patience: float | None = PA
     """Ask the daemon that a configuration describes.
 
     Args:
-        config_path: the configuration's file.
+        config_path: the configuration's file; it may be broken by now.
         request: what is asked.
         patience: seconds to wait for each answer; None for as long as it takes.
 
@@ -32,7 +32,7 @@ def ask_all(config_path: str, request: wire.Request, patience: float | None = PA
         IvrdError: there is no daemon, it does not answer, or it refuses.
         ConfigError: the configuration cannot be read.
     """
-    path = load(config_path).server.control_socket
+    path = control_socket(config_path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
         sock.settimeout(patience)
         try:

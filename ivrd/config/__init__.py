@@ -12,7 +12,7 @@ from ivrd.errors import ConfigError
 from .document import KeyDoc, document
 from .keys import App, Config, Server
 from .limits import NOT_YET, check_descriptors, descriptors_needed, needs_restart, without_effect
-from .load import MAX_BYTES, InvalidConfig, app_for_function, config_for_function, load, parse
+from .load import MAX_BYTES, InvalidConfig, app_for_function, config_for_function, control_socket, load, parse
 
 __all__ = [
     "MAX_BYTES",
@@ -26,6 +26,7 @@ __all__ = [
     "app_for_function",
     "check_descriptors",
     "config_for_function",
+    "control_socket",
     "descriptors_needed",
     "document",
     "load",

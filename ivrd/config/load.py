@@ -23,7 +23,7 @@ from .document import expected
 from .forms import one_line
 from .keys import App, Config, Server
 
-__all__ = ["MAX_BYTES", "InvalidConfig", "app_for_function", "config_for_function", "load", "parse"]
+__all__ = ["MAX_BYTES", "InvalidConfig", "app_for_function", "config_for_function", "control_socket", "load", "parse"]
 
 MAX_BYTES = 1024 * 1024  # of a configuration file; what is larger is some other file
 _TOO_LARGE = f"larger than {MAX_BYTES} bytes; give the path of ivrd's TOML file"
@@ -31,6 +31,7 @@ _TOO_LARGE = f"larger than {MAX_BYTES} bytes; give the path of ivrd's TOML file"
 _Table = TypeVar("_Table", Server, App)
 
 _SECTIONS = ("server", "apps")
+_CONTROL = re.compile(r"""^[ \t]*control_socket[ \t]*=[ \t]*(["'])(.+?)\1""", re.MULTILINE)
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 # Keys of features that are designed and not built: known, so that the message need not guess.
@@ -78,6 +79,23 @@ def load(path: str | os.PathLike[str]) -> Config:
     """
     source = os.fspath(path)
     return parse(_read(source), source)
+
+
+def control_socket(path: str | os.PathLike[str]) -> str:
+    """Find out where the daemon of a configuration hears operators, also where the file was broken since it was read.
+
+    Raises:
+        InvalidConfig: the file cannot be read.
+    """
+    source = os.fspath(path)
+    text = _read(source)
+    try:
+        return parse(text, source).server.control_socket
+    except InvalidConfig:
+        # What is wrong with it is for the daemon to say, at a reload; the one that runs can be asked all the same.
+        if (named := _CONTROL.search(text)) is None:
+            return Server().control_socket
+        return os.path.join(os.path.dirname(os.path.abspath(source)), named[2])
 
 
 def parse(text: str, source: str = "configuration") -> Config:

@@ -185,6 +185,21 @@ def test_serve_ends_when_no_app_starts() -> None:
         service.__enter__()
 
 
+@pytest.mark.parametrize("broken", ["[apps.good]\nworkers = 3\n", "[apps.good\n", "[apps.new]\nhandler = 'x:y'\nnice = 1\n"])
+def test_a_configuration_that_was_broken_meanwhile_is_the_daemons_to_refuse(broken: str) -> None:
+    with Service('[apps.good]\nhandler = "good:main"', files={"good.py": APP}) as service:
+        service.config_file.write_text(service.config_file.read_text() + broken)
+        assert service.status()["pid"] == service.pid
+        assert service.calls() == []
+        done = service.ctl("reload")
+        assert done.returncode == 1
+        assert str(service.config_file) in one_line(done)
+        assert [line["reason"] for line in service.lines("reload_failed")] == [one_line(done).removeprefix("ivrd: ")]
+        # Whoever hides even that key is told where was looked.
+        service.config_file.write_text("[server")
+        assert "no daemon listens at /run/ivrd/control.sock" in one_line(service.ctl("status"))
+
+
 def test_hanging_up_a_call_that_is_not_there() -> None:
     with Service('[apps.good]\nhandler = "good:main"\nworkers = 1', files={"good.py": APP}) as service:
         done = service.ctl("hangup", "nobody")
