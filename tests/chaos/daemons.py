@@ -106,10 +106,12 @@ async def daemon_kills(report: Report, *, kills: int = 100, calls: int = 1000, w
     report.tell("calls that came meanwhile", f"{arrivals.served} served, {len(arrivals.fell_back)} fell back")
 
 
-async def daemon_stopped(report: Report, *, seconds: float = 30.0, calls: int = 1000, workers: int = 4) -> None:
+async def daemon_stopped(
+    report: Report, *, seconds: float = 30.0, calls: int = 1000, workers: int = 4, heartbeat: float = 1.0
+) -> None:
     """SIGSTOP for the daemon: every call goes on, keys are answered, deadlines hold; afterwards the books are right."""
     brief = max(1.0, seconds / 2)
-    config = _app(calls, workers, "heartbeat_timeout = 1\n")
+    config = _app(calls, workers, f"heartbeat_timeout = {heartbeat}\n")
     config += f'[apps.brief]\nhandler = "apps:hold"\nworkers = 1\nmax_duration = {brief}\non_timeout = "exit"\n'
     few = max(2, calls // 20)
     report.expect(seconds)

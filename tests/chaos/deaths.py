@@ -15,8 +15,6 @@ from ivrd.simulator.records import Outcome
 from .report import Report, middle
 from .rig import all_ended, hears_echo, open_rig
 
-HEARTBEAT_S = 1.0
-STUCK_S = HEARTBEAT_S + 2.0
 SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP)
 
 
@@ -27,10 +25,12 @@ def _by_worker(calls: list[ProcessCall]) -> dict[int, list[ProcessCall]]:
     return found
 
 
-async def worker_deaths(report: Report, *, deaths: int = 1000, calls: int = 500, workers: int = 20) -> None:
+async def worker_deaths(
+    report: Report, *, deaths: int = 1000, calls: int = 500, workers: int = 20, heartbeat: float = 1.0
+) -> None:
     """Workers die by KILL, SEGV and STOP by turns under live calls; each death ends its own calls and no others."""
     config = f'[apps.hold]\nhandler = "apps:hold"\nworkers = {workers}\nconcurrency = {calls}\nqueue = {calls}\n'
-    config += f"queue_timeout = 15\nheartbeat_timeout = {HEARTBEAT_S}\n"
+    config += f"queue_timeout = 15\nheartbeat_timeout = {heartbeat}\n"
     report.expect(deaths)
     quick: list[float] = []
     slow: list[float] = []
@@ -60,16 +60,18 @@ async def worker_deaths(report: Report, *, deaths: int = 1000, calls: int = 500,
         await rig.until(lambda: rig.books_are(calls), "the books' agreement", 5)
     report.at_most("median from KILL or SEGV to H", middle(quick) * 1000, 100, "ms")
     report.at_most("slowest from KILL or SEGV to H", max(quick) * 1000, 1000, "ms")
-    report.at_most("slowest from STOP to H", max(slow, default=0.0), STUCK_S, "s")
+    report.at_most("slowest from STOP to H", max(slow, default=0.0), heartbeat + 2, "s")
     report.none("calls that ended otherwise", wrong)
     report.none("survivors that do not answer", deafs)
     report.tell("calls that lost their worker", str(len(quick) + len(slow)))
 
 
-async def second_lives(report: Report, *, rounds: int = 60, calls: int = 50, workers: int = 4) -> None:
+async def second_lives(
+    report: Report, *, rounds: int = 60, calls: int = 50, workers: int = 4, heartbeat: float = 1.0
+) -> None:
     """`on_crash = "retry"`: each call comes back once, on another worker, and hears nothing of its first life."""
     config = f'[apps.again]\nhandler = "apps:again"\nworkers = {workers}\nconcurrency = {calls}\nqueue = {calls}\n'
-    config += f'queue_timeout = 15\non_crash = "retry"\nheartbeat_timeout = {HEARTBEAT_S}\n'
+    config += f'queue_timeout = 15\non_crash = "retry"\nheartbeat_timeout = {heartbeat}\n'
     report.expect(rounds)
     wrong: list[str] = []
     back = 0
@@ -117,16 +119,16 @@ async def _die_again(groups: dict[int, list[ProcessCall]], wrong: list[str]) -> 
     ]
 
 
-async def stacks(report: Report) -> None:
+async def stacks(report: Report, *, heartbeat: float = 1.0) -> None:
     """A worker whose loop is blocked shows its stacks in the log before it goes."""
     source = (
         "import time\n\nasync def main(call):\n    a_place_to_find()\n\ndef a_place_to_find():\n    time.sleep(60)\n"
     )
-    config = f'[apps.block]\nhandler = "block:main"\nworkers = 1\nheartbeat_timeout = {HEARTBEAT_S}\n'
+    config = f'[apps.block]\nhandler = "block:main"\nworkers = 1\nheartbeat_timeout = {heartbeat}\n'
     async with open_rig(config, files={"block.py": source}) as rig:
         call = rig.dial("block")
         ending = await call.ended()
         await trio.lowlevel.checkpoint()
-        report.at_most("from the block to H", ending.time, STUCK_S + 0.5, "s")
+        report.at_most("from the block to H", ending.time, heartbeat + 2.5, "s")
         report.equal("status", call.variables.get("IVRD_STATUS"), "CRASHED")
         report.equal("the stack is in the log", "a_place_to_find" in rig.service.log, True)

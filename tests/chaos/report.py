@@ -10,7 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 
-__all__ = ["Figure", "Report", "middle", "percentile"]
+__all__ = ["BUSY", "Figure", "Report", "middle", "percentile"]
+
+# How much longer than the product's own time limits a small version may take in `make test`, on a machine that does
+# other things as well; `make chaos` holds to the limits themselves.
+BUSY = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +32,13 @@ class Report:
 
     Args:
         on_step: told how much is done, and of how much.
+        slack: what bounds in seconds are multiplied by.
     """
 
-    def __init__(self, on_step: Callable[[float, float], None] = lambda done, total: None) -> None:
+    def __init__(
+        self, on_step: Callable[[float, float], None] = lambda done, total: None, *, slack: float = 1.0
+    ) -> None:
+        self.slack = slack
         self.figures: list[Figure] = []
         self._on_step = on_step
         self._done = 0.0
@@ -47,6 +55,8 @@ class Report:
         self._on_step(self._done, self._total)
 
     def at_most(self, what: str, value: float, bound: float, unit: str = "") -> None:
+        if unit.partition(" ")[0] in ("s", "ms"):
+            bound *= self.slack
         self.figures.append(Figure(what, f"{value:.4g} {unit}".strip(), f"≤ {bound:g} {unit}".strip(), value <= bound))
 
     def at_least(self, what: str, value: float, bound: float, unit: str = "") -> None:
@@ -64,7 +74,7 @@ class Report:
         """A figure without a bound."""
         self.figures.append(Figure(what, value, "", True))
 
-    def check(self, *, but: str = "\0") -> None:
+    def check(self, *, but: str | tuple[str, ...] = ()) -> None:
         """Raise an AssertionError that names what is out of bounds, figures whose names begin with `but` left out."""
         held = [one for one in self.figures if not one.what.startswith(but)]
         assert held, "the scenario showed nothing"

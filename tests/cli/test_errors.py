@@ -185,7 +185,9 @@ def test_serve_ends_when_no_app_starts() -> None:
         service.__enter__()
 
 
-@pytest.mark.parametrize("broken", ["[apps.good]\nworkers = 3\n", "[apps.good\n", "[apps.new]\nhandler = 'x:y'\nnice = 1\n"])
+@pytest.mark.parametrize(
+    "broken", ["[apps.good]\nworkers = 3\n", "[apps.good\n", "[apps.new]\nhandler = 'x:y'\nnice = 1\n"]
+)
 def test_a_configuration_that_was_broken_meanwhile_is_the_daemons_to_refuse(broken: str) -> None:
     with Service('[apps.good]\nhandler = "good:main"', files={"good.py": APP}) as service:
         service.config_file.write_text(service.config_file.read_text() + broken)
