@@ -52,7 +52,7 @@ def _size(scenario: Callable[..., Awaitable[None]], scale: float) -> dict[str, A
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(scenario).parameters.items()
-        if parameter.default is not inspect.Parameter.empty
+        if parameter.default is not inspect.Parameter.empty and name != "heartbeat"  # no size
     }
     return {
         name: max(1, round(value * scale)) if isinstance(value, int) else value * scale

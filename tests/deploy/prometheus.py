@@ -30,7 +30,7 @@ __all__ = ["WINDOW", "Prometheus", "free_port", "open_prometheus", "program"]
 
 WINDOW = "6s"
 _CONFIG = """
-global: {{scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 250ms}}
+global: {{scrape_interval: 750ms, scrape_timeout: 750ms, evaluation_interval: 250ms}}
 rule_files: ["*.rules.yml", "*.alerts.yml"]
 scrape_configs:
 - job_name: ivrd
@@ -39,13 +39,13 @@ scrape_configs:
 """
 _QUICK = (
     (r"interval: 15s", "interval: 250ms"),
-    (r"\[15m\]", "[20s]"),
+    (r"\[15m\]", "[60s]"),
     (r"\[(?:2|5|10)m\]", f"[{WINDOW}]"),
     (r"for: [1-9]\d*m", "for: 1500ms"),
     (r"loop_lag_seconds\) > 0\.25", "loop_lag_seconds) > 1.5"),
     (r"handoff_seconds:p95_5m > 0\.1", "handoff_seconds:p95_5m > 1.5"),
 )
-_PATIENCE_S = 30.0
+_PATIENCE_S = 60.0
 
 
 def program(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import urllib.request
 from collections import Counter
@@ -203,12 +204,12 @@ async def test_what_goes_wrong_in_an_app_fires_for_that_app_only() -> None:
         ("IvrdHandoffSlow", "patient"),  # the wait is part of it
     }
     async with watched(*tables) as (rig, prometheus, _):
-        await dial_all(rig, "die", 1)
         await rig.live(1, "full")
         slow = [rig.dial("slow") for _ in range(5)]
         for call in slow:
             await call.until(lambda call=call: call.first_command_at or call.exit_status is not None, "the app", 30)  # type: ignore[misc]
             call.press("1")
+        await dial_all(rig, "die", 1)  # its alert does not last, so that it has to be looked for at once
 
         async def trouble() -> None:
             while True:
@@ -270,6 +271,13 @@ async def test_a_good_day_is_quiet_and_a_stop_and_restarts_are_seen() -> None:
                 call.hangup()
             await prometheus.until(f"count_over_time(up[5m]) > {scrape}", "a scrape")
         assert await prometheus.firing() == set()
+
+        most = resource.prlimit(rig.service.pid, resource.RLIMIT_NOFILE)
+        held = len(os.listdir(f"/proc/{rig.service.pid}/fd"))
+        resource.prlimit(rig.service.pid, resource.RLIMIT_NOFILE, (round(held / 0.9), most[1]))
+        await prometheus.until_firing({("IvrdDescriptorsScarce", "")})
+        resource.prlimit(rig.service.pid, resource.RLIMIT_NOFILE, most)
+        await prometheus.until("absent(ALERTS)", "the end of the alert")
 
         # Of the calls at the end of a drain one closes at once; the other one's Asterisk has the pipes open for a
         # while, in which the daemon can still be asked.
