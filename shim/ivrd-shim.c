@@ -182,7 +182,7 @@ static enum verdict hand_over(struct call *call, long long until)
         if (sock >= 0)
             close(sock);
         else
-            refuse(call, "no daemon at %s (%s)", call->daemon.sun_path, strerror(-sock));
+            refuse(call, "cannot reach a daemon at %s (%s)", call->daemon.sun_path, strerror(-sock));
         if (verdict != LOST || now_ms() >= until)
             return verdict;
         poll(NULL, 0, pause_ms);

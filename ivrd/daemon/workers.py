@@ -163,9 +163,11 @@ class Worker:
             return "failed", f"{name} {'did not start' if self.ready_at is None else 'failed'}: {self.failure}"
         if self._reason:
             return self._reason, f"{name} was {self._reason}"
-        expected = self.state in ("retiring", "stopping")
-        if expected and (status is None or (status.si_code == os.CLD_EXITED and status.si_status == 0)):
-            return "retired", f"{name} has retired"
+        if self.state in ("retiring", "stopping"):
+            # How another daemon's worker ended nobody tells us; with calls in its hands it was not as planned.
+            well = not self.calls if status is None else (status.si_code, status.si_status) == (os.CLD_EXITED, 0)
+            if well:
+                return "retired", f"{name} has retired"
         if status is None:
             return "unknown", f"{name} is gone"
         if status.si_code in (os.CLD_KILLED, os.CLD_DUMPED):

@@ -51,7 +51,7 @@ __all__ = [
 
 VERSION = 1
 MAX_MESSAGE = 131_072  # bytes; what a SEQPACKET socket takes in one piece with the kernel's default buffers
-MAX_TEXT = 16_384  # characters of an exception's text that travel
+MAX_TEXT = 16_384  # bytes of an exception's text that travel
 DESCRIPTORS_A_CALL = 3
 HELD_A_MESSAGE = 84  # calls; the kernel passes 253 descriptors a message at most
 
@@ -100,7 +100,7 @@ class Tally(msgspec.Struct, kw_only=True):
         refused: commands refused before anything was written, by reason.
         malformed: lines that Asterisk never sends.
         first_command: seconds from the start in the worker to the first command; None while there was none.
-        responses: seconds from a key to the next command, what a caller feels; at most a few hundred kept.
+        responses: seconds from a key to the next command, what a caller feels; at most 2,000 kept.
     """
 
     events: dict[str, int] = {}
@@ -113,7 +113,7 @@ class Tally(msgspec.Struct, kw_only=True):
 
 def _portable(text: str) -> str:
     """Cut what an app's exception says, and replace what is no character, such as half of a caller's name."""
-    return text[:MAX_TEXT].encode("utf-8", "replace").decode()
+    return text[:MAX_TEXT].encode("utf-8", "replace")[:MAX_TEXT].decode("utf-8", "ignore")
 
 
 # Worker to daemon.

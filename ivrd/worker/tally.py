@@ -9,8 +9,8 @@ from ivrd.wire.messages import Tally
 
 __all__ = ["RESPONSES_KEPT", "add", "difference"]
 
-RESPONSES_KEPT = 300
-"""Response times that one tally holds at most; further ones are left out."""
+RESPONSES_KEPT = 2000
+"""Response times that one tally holds at most, which is what fits a message; further ones are left out."""
 
 
 def add(total: Tally, part: Tally) -> None:

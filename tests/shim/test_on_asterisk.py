@@ -40,7 +40,7 @@ def test_without_a_daemon_no_caller_sits_in_silence(
     asterisk.originate("Local/wrong@app", application="Wait 20")
     asterisk.wait_log(r"WENT ON: ERROR\.$")
     asterisk.originate("Local/end@app", application="Wait 20")
-    reason = r"app menu: no daemon at /run/ivrd/ivrd\.sock \(No such file or directory\)"
+    reason = r"app menu: cannot reach a daemon at /run/ivrd/ivrd\.sock \(No such file or directory\)"
     asterisk.wait_log(rf"ivrd-shim: leaving to the dialplan: {reason}", count=CALLS)
     asterisk.wait_log(rf"ivrd-shim: hanging up: {reason}")
     asterisk.wait_log("HUNG UP", count=CALLS + 2)

@@ -115,7 +115,7 @@ def test_a_refusal_before_the_hello_is_read_is_heard(asterisk: Asterisk, daemon:
 
 def test_no_daemon(shim_binary: Path, path: Path) -> None:
     with playing(shim_binary, f"--socket={path}", "--timeout=0.3", "menu") as asterisk:
-        reason = f"app menu: no daemon at {path} (No such file or directory)\n".encode()
+        reason = f"app menu: cannot reach a daemon at {path} (No such file or directory)\n".encode()
         assert asterisk.fallback() == [UNAVAILABLE, b"H,ivrd: " + reason]
         assert time.monotonic() - asterisk.started >= 0.3
         assert asterisk.error() == b"ivrd-shim: hanging up: " + reason
@@ -125,7 +125,8 @@ def test_no_daemon(shim_binary: Path, path: Path) -> None:
 def test_a_socket_that_nobody_serves(shim_binary: Path, path: Path) -> None:
     Daemon(path).close()
     with playing(shim_binary, f"--socket={path}", "--timeout=0.1", "--fallback=exit", "menu") as asterisk:
-        assert asterisk.fallback()[1] == f"E,ivrd: app menu: no daemon at {path} (Connection refused)\n".encode()
+        expected = f"E,ivrd: app menu: cannot reach a daemon at {path} (Connection refused)\n".encode()
+        assert asterisk.fallback()[1] == expected
         assert asterisk.exit_status() == 1
 
 
@@ -248,8 +249,8 @@ def test_a_full_backlog(shim_binary: Path, path: Path) -> None:
             except BlockingIOError:
                 break
         with playing(shim_binary, f"--socket={path}", "--timeout=0.3", "menu") as asterisk:
-            expected = f"H,ivrd: app menu: no daemon at {path} (Resource temporarily unavailable)\n".encode()
-            assert asterisk.fallback() == [UNAVAILABLE, expected]
+            reason = f"app menu: cannot reach a daemon at {path} (Resource temporarily unavailable)\n"
+            assert asterisk.fallback() == [UNAVAILABLE, f"H,ivrd: {reason}".encode()]
 
 
 def test_limits_of_the_hello(shim_binary: Path, path: Path, daemon: Daemon) -> None:

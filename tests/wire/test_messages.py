@@ -25,6 +25,7 @@ from ivrd.wire.messages import (
     Register,
     Report,
     Retire,
+    Spurned,
     Start,
     Started,
     Stop,
@@ -32,6 +33,7 @@ from ivrd.wire.messages import (
     Welcome,
     WorkerSpec,
 )
+from ivrd.worker.tally import RESPONSES_KEPT
 
 # The form of a worker's half of the registration, byte for byte, as workers of this release send it. Whoever changes it
 # leaves the calls of every running worker without a daemon at the next upgrade.
@@ -111,6 +113,7 @@ from_worker = st.one_of(
     st.just(Ready()),
     st.builds(Failed, error=words, traceback=words),
     st.builds(Started, words),
+    st.builds(Spurned, words),
     st.builds(Ended, id=words, result=st.sampled_from(get_args(wire.Result)), detail=words, tally=tallies),
     st.builds(Report, lag=seconds, rss=numbers, stuck=numbers, tally=tallies),
 )
@@ -141,6 +144,13 @@ def test_the_longest_call_fits_a_message() -> None:
     # A hello holds 16 KiB of arguments, and the daemon keeps some keys of a waiting caller.
     start = Start(id="18c-1", args=(b"x" * 512,) * 32, started=1.7e9, early=b"1,1700000000\n" * 2520)
     assert len(wire.encode(start)) < wire.MAX_MESSAGE / 2
+
+
+def test_the_longest_end_fits_a_message() -> None:
+    text = "\N{GRINNING FACE}" * 100_000
+    tally = Tally(responses=[0.123456789] * RESPONSES_KEPT, events=dict.fromkeys("0123456789", 10**9))
+    ended = Ended(id="18c-1", result="app_error", detail=text, unsaid=text, tally=tally, unreported=tally)
+    assert len(wire.encode(ended)) < wire.MAX_MESSAGE
 
 
 def test_a_full_batch_has_no_more_descriptors_than_the_kernel_passes() -> None:
