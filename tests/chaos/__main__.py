@@ -34,6 +34,7 @@ SCENARIOS: tuple[Callable[..., Awaitable[None]], ...] = (
     daemons.daemon_stopped,
     daemons.upgrades,
     load.overload,
+    load.neighbours,
     load.crash_loop,
     deaths.second_lives,
     load.reloads,

@@ -155,6 +155,38 @@ async def overload(report: Report, *, seconds: float = 60.0, rate: float = 120.0
     )
 
 
+async def neighbours(report: Report, *, seconds: float = 30.0, flood: float = 100.0, rate: float = 10.0) -> None:
+    """One app is flooded and its line is full; the other one's callers are served at once, all the while."""
+    config = (
+        '[apps.now]\nhandler = "apps:now"\nworkers = 1\n'
+        '[apps.wait]\nhandler = "apps:wait"\nworkers = 1\nconcurrency = 2\nqueue = 500\nqueue_timeout = 2\n'
+    )
+    report.expect(1)
+    failures: list[str] = []
+    starts: list[float] = []
+    crowd: list[ProcessCall] = []
+
+    async def press_on() -> None:
+        pace = Pace(flood)
+        while True:
+            crowd.append(rig.dial("wait", "1", fallback="exit"))
+            await pace.next()
+
+    async with open_rig(config) as rig:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(press_on)
+            starts = await _window(rig, seconds, rate, failures)
+            waiting = (await rig.app("wait")).waiting
+            nursery.cancel_scope.cancel()
+        await all_ended(crowd)
+        report.step()
+    report.at_least("callers in the flooded app's line", waiting, flood / 2)
+    report.none("calls of the other app that went wrong", failures)
+    report.at_most("median to their first command", middle(starts) * 1000, 50, "ms")
+    report.at_most("slowest of them", max(starts, default=99.0) * 1000, 500, "ms")
+    report.tell("calls", f"{len(starts)} beside a flood of {len(crowd)}")
+
+
 _FRAGILE = """
 import os
 

@@ -14,6 +14,12 @@ async def test_overload_is_served_or_sent_on_in_time() -> None:
     report.check()
 
 
+async def test_one_app_s_flood_does_not_starve_another_s() -> None:
+    report = Report(slack=BUSY)
+    await load.neighbours(report, seconds=3, flood=40, rate=10)
+    report.check()
+
+
 async def test_a_crash_loop_is_hardly_noticed_beside_it() -> None:
     report = Report(slack=BUSY)
     await load.crash_loop(report, windows=1, seconds=2, rate=15)
