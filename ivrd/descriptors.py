@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 
 from ivrd.errors import WireError
 
-__all__ = ["READ_SIZE", "Stdio", "close_all", "peer_credentials", "receive", "send"]
+__all__ = ["READ_SIZE", "Stdio", "close_all", "is_over", "peer_credentials", "receive", "send"]
 
 # One read ends where an event ends, since a pipe holds 64 KiB at most and Asterisk writes each event in one piece.
 READ_SIZE = 65_536
@@ -93,6 +93,16 @@ def send(sock: socket.socket, data: bytes, fds: Sequence[int] = ()) -> None:
         if error.errno == errno.ETOOMANYREFS:
             raise BlockingIOError(error.errno, error.strerror) from None
         raise
+
+
+def is_over(sock: socket.socket) -> bool:
+    """Whether the peer of a connection has gone, and nothing that it said waits to be received."""
+    try:
+        return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def peer_credentials(sock: socket.socket) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import pytest
 
-from ivrd.descriptors import READ_SIZE, Stdio, close_all, peer_credentials, receive, send
+from ivrd.descriptors import READ_SIZE, Stdio, close_all, is_over, peer_credentials, receive, send
 from ivrd.errors import WireError
 
 Link: TypeAlias = tuple[socket.socket, socket.socket]
@@ -265,7 +265,7 @@ def test_a_wrong_end_is_named_and_all_are_closed(place: int, name: str) -> None:
 
 
 @pytest.mark.parametrize("place", range(3))
-@pytest.mark.parametrize("kind", ["file", "null", "datagram", "packets", "path"])
+@pytest.mark.parametrize("kind", ["file", "null", "datagram", "packets", "unconnected", "path"])
 def test_what_is_neither_pipe_nor_stream_is_named_and_all_are_closed(place: int, kind: str) -> None:
     with contextlib.ExitStack() as stack:
         match kind:
@@ -276,14 +276,17 @@ def test_what_is_neither_pipe_nor_stream_is_named_and_all_are_closed(place: int,
             case "path":
                 wrong = os.open("/", os.O_PATH)
                 stack.callback(os.close, wrong)
+            case "unconnected":
+                wrong = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)).fileno()
             case _:
                 types = {"datagram": socket.SOCK_DGRAM, "packets": socket.SOCK_SEQPACKET}
-                wrong = stack.enter_context(socket.socket(socket.AF_UNIX, types[kind])).fileno()
+                for end in socket.socketpair(socket.AF_UNIX, types[kind]):
+                    wrong = stack.enter_context(end).fileno()
         ends = list(stack.enter_context(pipes())[:3])
         ends[place] = wrong
         fds = stack.enter_context(opened(*ends))
         with pytest.raises(
-            WireError, match=f"^the call's {('stdin', 'stdout', 'stderr')[place]} is neither a pipe nor a st"
+            WireError, match=f"^the call's {('stdin', 'stdout', 'stderr')[place]} is neither a pipe nor a connected st"
         ):
             Stdio.adopt(fds)
         assert not any(is_open(fd) for fd in fds)
@@ -382,3 +385,13 @@ def test_a_call_is_closed_once_and_never_touches_the_next_one() -> None:
             os.set_blocking(commands, False)
             with pytest.raises(BlockingIOError):
                 os.read(commands, 100)
+
+
+def test_a_peer_is_gone_when_all_that_it_said_was_heard(link: Link) -> None:
+    ours, theirs = link
+    assert not is_over(ours)
+    theirs.send(b"last words")
+    theirs.close()
+    assert not is_over(ours)
+    assert ours.recv(100) == b"last words"
+    assert is_over(ours)

@@ -19,7 +19,7 @@ import trio
 
 from ivrd import eivr
 from ivrd.daemon.channel import Channel
-from ivrd.descriptors import Stdio
+from ivrd.descriptors import Stdio, is_over
 from ivrd.rules.life import (
     Act,
     Action,
@@ -289,14 +289,7 @@ class Call:
         self._dismiss_shim()
 
     def _shim_is_gone(self) -> bool:
-        if self._shim is None:
-            return False
-        try:
-            return not self._shim.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+        return self._shim is not None and is_over(self._shim)
 
     def _dismiss_shim(self) -> None:
         self._queued_due = float("inf")

@@ -104,7 +104,7 @@ class Registrar:
         current = message.release == __version__ and message.generation == pool.digest and not board.lock.upgrade
         worker = Worker(board.next_key(), pool, pool.generation if current else 0, random.random())
         worker.adopt(message)
-        if _is_over(connection):
+        if descriptors.is_over(connection):
             # It died before we had a hold of the process, whose number may be somebody else's by now.
             worker.forget()
             raise WireError(f"process {message.pid} is gone")
@@ -117,12 +117,3 @@ class Registrar:
         if board.dismissing:
             worker.stop()
         return worker
-
-
-def _is_over(connection: socket.socket) -> bool:
-    try:
-        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
