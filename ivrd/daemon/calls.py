@@ -71,7 +71,7 @@ class Call:
         handoff: seconds from admission to the worker's confirmation; None before.
         waited: seconds in the queue; None while it waits.
         duration: seconds from admission to its end; 0 before that.
-        tap: who looks at its wire; None when nobody does.
+        taps: those who look at its wire.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Call:
         self.handoff: float | None = None
         self.waited: float | None = None
         self.duration = 0.0
-        self.tap: Tap | None = None
+        self.taps: list[Tap] = []
         self._pool = pool
         self._shim = shim
         self._born = trio.current_time() - age
@@ -311,7 +311,7 @@ class Call:
             attempt=self.life.attempt,
             transport=self.transport,
             early=bytes(self._channel.early),
-            traced=self.tap is not None,
+            traced=bool(self.taps),
         )
         if worker.start(self, start):
             self._channel.stop_reading()

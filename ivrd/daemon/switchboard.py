@@ -202,8 +202,8 @@ class Switchboard:
             if not self.calls:
                 self._emptied.set()
         self._write_line(call)
-        if call.tap is not None:
-            call.tap.over(call)
+        for tap in call.taps:
+            tap.over(call)
 
     async def empty(self) -> None:
         """Wait until no call is left."""

@@ -1,7 +1,7 @@
 """A live trace of one call for an operator: worker to daemon to control socket, as it happens.
 
 The rule that holds here: neither call nor worker ever waits for who looks. What the operator's connection does not take
-in time is left out, with its number told; when the operator goes, the worker is told to be quiet at once.
+in time is left out, with its number told; when the last operator goes, the worker is told to be quiet at once.
 """
 
 from __future__ import annotations
@@ -70,10 +70,7 @@ async def _tell(board: Switchboard, connection: socket.socket, request: wire.Tra
         async for answer in tap.heard:
             await send(connection, answer)
     finally:
-        call.tap = None
-        if call.worker is not None and call.worker.holds(call):
-            call.worker.trace(call.id, False)
-        tap.heard.close()
+        _remove(tap, call)
 
 
 async def _find(board: Switchboard, request: wire.Trace, tap: Tap) -> Call | str:
@@ -85,9 +82,7 @@ async def _find(board: Switchboard, request: wire.Trace, tap: Tap) -> Call | str
     call = board.calls.get(request.id)
     if call is None:
         return f"there is no live call {request.id!r}; `ivrd calls` lists them"
-    if call.tap is not None:
-        return f"call {call.id} is being traced already"
-    call.tap = tap
+    call.taps.append(tap)
     if call.worker is not None and call.worker.holds(call):
         call.worker.trace(call.id, True)
     return call
@@ -98,17 +93,28 @@ async def _next_call(board: Switchboard, app: str, tap: Tap) -> Call:
     came = trio.Event()
 
     def look(call: Call) -> None:
-        if not found and call.tap is None and app in ("", call.pool.name):
+        if not found and app in ("", call.pool.name):
             found.append(call)
-            call.tap = tap
+            call.taps.append(tap)
             came.set()
 
     board.expected.append(look)
     try:
         await came.wait()
+    except trio.Cancelled:
+        for call in found:  # it came in the moment in which the operator went
+            _remove(tap, call)
+        raise
     finally:
         board.expected.remove(look)
     return found[0]
+
+
+def _remove(tap: Tap, call: Call) -> None:
+    call.taps.remove(tap)
+    tap.heard.close()
+    if not call.taps and call.worker is not None and call.worker.holds(call):
+        call.worker.trace(call.id, False)
 
 
 async def _notice_departure(connection: socket.socket, scope: trio.CancelScope) -> None:

@@ -333,8 +333,9 @@ class Worker:
                 if call is not None:
                     call.spurned()
             case wire.Traced():
-                if (call := self.calls.get(message.id)) is not None and call.tap is not None:
-                    call.tap.hear(message)
+                if (call := self.calls.get(message.id)) is not None:
+                    for tap in call.taps:
+                        tap.hear(message)
             case wire.Report():
                 self.rss, self.lag, self.stuck = message.rss, message.lag, message.stuck
                 if self.state == "ready" and not self.baseline and not self.adopted:

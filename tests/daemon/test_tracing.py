@@ -8,9 +8,13 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import trio
+import trio.testing
 
+from ivrd.daemon.tracing import Tap, _next_call
 from ivrd.simulator.caller import SimulatedCall
 from ivrd.simulator.process import open_exchange
 from ivrd.wire import control as wire
@@ -67,3 +71,14 @@ async def test_a_worker_that_tells_of_a_call_after_its_end() -> None:
             os.kill(worker, signal.SIGCONT)
             await wait_until(ivrd, 0)
         assert ivrd.status()["pid"] == ivrd.pid
+
+
+async def test_an_operator_who_goes_as_his_call_comes() -> None:
+    board: Any = SimpleNamespace(expected=[])
+    call: Any = SimpleNamespace(taps=[], pool=SimpleNamespace(name="main"), worker=None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_next_call, board, "main", Tap())
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+        board.expected[0](call)
+    assert (call.taps, board.expected) == ([], [])

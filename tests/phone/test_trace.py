@@ -138,7 +138,7 @@ async def test_the_next_call_is_seen_whole_and_plays_again(ivrd: Service, tmp_pa
     assert done.returncode == 0
 
 
-async def test_who_looks_may_leave_and_another_come(ivrd: Service) -> None:
+async def test_several_may_look_and_each_may_leave(ivrd: Service) -> None:
     async with open_exchange() as exchange:
         call = exchange.dial([str(ivrd.shim), f"--socket={ivrd.socket}", "main", "x"])
         await call.hears("enter-pin")
@@ -146,14 +146,31 @@ async def test_who_looks_may_leave_and_another_come(ivrd: Service) -> None:
         async with tracing(ivrd, name) as first:
             await first.sees("of main")
             async with tracing(ivrd, name) as second:
-                assert "is being traced already" in await second.ended()
-            first.process.send_signal(signal.SIGINT)
-            await first.ended()
-            assert first.process.returncode == 0
-        async with tracing(ivrd, name) as third:
-            await third.sees("of main")
+                await second.sees("of main")
+                call.press("8642")
+                await first.sees("A,menu")
+                await second.sees("A,menu")
+                first.process.send_signal(signal.SIGINT)
+                await first.ended()
+                assert first.process.returncode == 0
+                call.press("1")
+                await call.ended()
+                assert (await second.ended()).endswith("over: completed (the handler returned)\n")
+    assert "CHOICE" in second.text
+    assert "CHOICE" not in first.text
+
+
+async def test_who_has_left_may_come_again(ivrd: Service) -> None:
+    async with open_exchange() as exchange:
+        call = exchange.dial([str(ivrd.shim), f"--socket={ivrd.socket}", "main", "x"])
+        await call.hears("enter-pin")
+        for _ in range(2):
+            async with tracing(ivrd, only_call(ivrd)) as trace:
+                await trace.sees("of main")
+        async with tracing(ivrd, only_call(ivrd)) as trace:
+            await trace.sees("of main")
             call.press("8642")
-            await third.sees("A,menu")
+            await trace.sees("A,menu")
         call.press("1")
         await call.ended()
 
