@@ -18,10 +18,12 @@ import trio
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from ivrd.cli.client import ask
 from ivrd.cli.dialling import find_shim
 from ivrd.cli.options import config_option, plain_errors
+from ivrd.cli.words import cell
 from ivrd.config import load
 from ivrd.phone.load import Figures, Load, Spread
 from ivrd.simulator import script
@@ -191,7 +193,7 @@ def _rss(pid: int) -> int:
 
 def _print(report: Report) -> None:
     figures, cost = report.figures, report.cost
-    table = Table(title=f"{report.app}, {report.rate:g} calls a second", show_header=False)
+    table = Table(title=cell(f"{report.app}, {report.rate:g} calls a second"), show_header=False)
     table.add_row(
         "calls", f"{figures.offered} offered, {figures.answered} answered, {figures.most_at_once} at once at most"
     )
@@ -213,8 +215,8 @@ def _print(report: Report) -> None:
         click.echo(f"ivrd: {count} times: {complaint}", err=True)
 
 
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
+def _counts(counts: dict[str, int]) -> Text:
+    return cell(", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing")
 
 
 def _spread(spread: Spread) -> str:

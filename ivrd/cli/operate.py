@@ -12,22 +12,16 @@ from rich.table import Table
 
 from ivrd.cli.client import ask, ask_all
 from ivrd.cli.options import config_option, plain_errors
+from ivrd.cli.words import CALLS, WORKERS, app_state, call_row, cell, seconds, worker_row
 from ivrd.wire import control as wire
 
-__all__ = ["calls", "drain", "hangup", "reload", "seconds", "status"]
+__all__ = ["calls", "drain", "hangup", "reload", "status"]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="For scripts.")
 
 
 def _print_json(value: object) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
-
-
-def seconds(value: float) -> str:
-    """A time for a person: minutes and seconds, hours before them where there are any."""
-    minutes, seconds = divmod(int(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 @click.command()
@@ -44,22 +38,16 @@ def status(config_path: str, as_json: bool) -> None:
     console = Console()
     live = ", ".join(f"{count} {state}" for state, count in sorted(answer.calls.items())) or "none"
     results = ", ".join(f"{count} {result}" for result, count in sorted(answer.results.items())) or "none"
-    console.print(
-        f"ivrd {answer.release}, pid {answer.pid}, up {seconds(answer.uptime)}" + (", draining" * answer.draining)
-    )
-    console.print(f"calls: {live} (of {answer.max_calls} at most); ended: {results}")
+    draining = ", draining" if answer.draining else ""
+    console.print(cell(f"ivrd {answer.release}, pid {answer.pid}, up {seconds(answer.uptime)}{draining}"))
+    console.print(cell(f"calls: {live} (of {answer.max_calls} at most); ended: {results}"))
     apps = Table("app", "calls", "of", "waiting", "generation", "state")
-    workers = Table("app", "pid", "state", "calls", "served", "age", "memory", "lag", "stuck")
+    workers = Table(*WORKERS)
     for app in answer.apps:
-        state = "closed" if not app.open else f"backs off {app.backoff:.0f} s: {app.failure}" if app.backoff else "well"
-        figures = (app.busy, app.capacity, app.waiting, app.generation)
-        apps.add_row(app.name, *map(str, figures), state)
+        figures = (app.name, app.busy, app.capacity, app.waiting, app.generation)
+        apps.add_row(*map(cell, figures), app_state(app))
         for worker in app.workers:
-            old = " (old)" if worker.generation < app.generation else ""
-            workers.add_row(
-                app.name, str(worker.pid), worker.state + old, str(worker.calls), str(worker.served),
-                seconds(worker.age), f"{worker.rss / 1e6:.0f} MB", f"{worker.lag * 1000:.0f} ms", str(worker.stuck),
-            )  # fmt: skip
+            workers.add_row(*worker_row(app, worker))
     console.print(apps, workers)
 
 
@@ -79,9 +67,9 @@ def calls(config_path: str, as_json: bool, app: str) -> None:
     if as_json:
         _print_json(rows)
         return
-    table = Table("call", "app", "state", "age", "attempt", "worker")
+    table = Table(*CALLS)
     for row in rows:
-        table.add_row(row.id, row.app, row.state, seconds(row.age), str(row.attempt), str(row.worker or ""))
+        table.add_row(*call_row(row))
     Console().print(table if rows else "no live calls")
 
 

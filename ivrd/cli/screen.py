@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ivrd.cli.words import printable
 from ivrd.phone.recording import Wire
 from ivrd.simulator.caller import SimulatedCall
 from ivrd.simulator.sounds import Sounds
@@ -64,13 +65,13 @@ class Screen:
         call = self._call
         state = f"ended: {call.outcome}" if call.outcome else call.channel.state
         line = Text(no_wrap=True, overflow="ellipsis")
-        return line.append(self._title, "bold").append(f"   {state}   {_clock(call.now())}")
+        return line.append(printable(self._title), "bold").append(f"   {state}   {_clock(call.now())}")
 
     def _playing(self, width: int) -> RenderableType:
         call = self._call
         blocked = call.channel.blocked
         if blocked:
-            return Text(blocked, style="bold red", no_wrap=True, overflow="ellipsis")
+            return Text(printable(blocked), style="bold red", no_wrap=True, overflow="ellipsis")
         if call.channel.playing is None or not call.heard:
             return Text("silence", style="dim")
         heard = call.heard[-1]
@@ -78,7 +79,7 @@ class Screen:
         total = sound.seconds if sound and sound.seconds else 0.0
         passed = max(0.0, call.now() - heard.start)
         row = Table.grid(padding=(0, 1))
-        name = Text(heard.prompt, style="bold green", no_wrap=True, overflow="ellipsis")
+        name = Text(printable(heard.prompt), style="bold green", no_wrap=True, overflow="ellipsis")
         waiting = len(call.channel.playlist) - 1
         row.add_row(
             name,
@@ -105,7 +106,7 @@ class Screen:
 
 
 def _lines(lines: list[str]) -> Text:
-    text = Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
+    text = Text("\n".join(map(printable, lines)), no_wrap=True, overflow="ellipsis")
     text.highlight_regex(r"(?m)^ *\d+\.\d\d", "cyan")
     return text
 

@@ -21,8 +21,8 @@ from rich.text import Text
 
 from ivrd.cli.client import ask, ask_all
 from ivrd.cli.keyboard import Keyboard
-from ivrd.cli.operate import seconds
 from ivrd.cli.options import config_option, fail, plain_errors
+from ivrd.cli.words import CALLS, WORKERS, app_state, call_row, cell, printable, seconds, worker_row
 from ivrd.errors import IvrdError
 from ivrd.wire import control as wire
 
@@ -89,7 +89,7 @@ def draw(view: View, status: wire.StatusAnswer, rows: list[wire.CallRow], height
     capacity = sum(app.capacity for app in status.apps)
     waiting = sum(app.waiting for app in status.apps)
     head = Text.assemble(
-        ("ivrd ", "bold"), f"{status.release}  pid {status.pid}  up {seconds(status.uptime)}   ",
+        ("ivrd ", "bold"), f"{printable(status.release)}  pid {status.pid}  up {seconds(status.uptime)}   ",
         (f"{sum(status.calls.values())} calls", "bold"), f", {busy} of {capacity} places taken, {waiting} waiting",
         ("   DRAINING", "bold red") if status.draining else "", ("   paused", "yellow") if view.paused else "",
     )  # fmt: skip
@@ -110,20 +110,15 @@ def _apps(view: View, status: wire.StatusAnswer) -> Table:
             share = app.busy / app.capacity if app.capacity else 0.0
             style = "red" if share > 0.9 else "yellow" if share > 0.7 else "green"
             bar = Text("█" * round(20 * share), style=style) + Text("·" * (20 - round(20 * share)), style="dim")
-            state = "closed" if not app.open else f"backs off: {app.failure}" if app.backoff else "well"
-            table.add_row(app.name, f"{app.busy}/{app.capacity}", bar, str(app.waiting), Text(state))
+            table.add_row(cell(app.name), cell(f"{app.busy}/{app.capacity}"), bar, cell(app.waiting), app_state(app))
     return table
 
 
 def _workers(view: View, status: wire.StatusAnswer) -> Table:
-    table = Table("app", "pid", "state", "calls", "served", "age", "memory", "lag", expand=True)
+    table = Table(*WORKERS, expand=True)
     for app in status.apps:
         for worker in app.workers if view.app in ("", app.name) else ():
-            old = " (old)" if worker.generation < app.generation else ""
-            table.add_row(
-                app.name, str(worker.pid), worker.state + old, str(worker.calls), str(worker.served),
-                seconds(worker.age), f"{worker.rss / 1e6:.0f} MB", f"{worker.lag * 1000:.0f} ms",
-            )  # fmt: skip
+            table.add_row(*worker_row(app, worker))
     return table
 
 
@@ -131,14 +126,14 @@ def _calls(view: View, rows: list[wire.CallRow], lines: int) -> Table:
     chosen = sorted((row for row in rows if view.app in ("", row.app)), key=SORTS[view.sort])  # type: ignore[arg-type]  # each sorts by one kind of key
     more = len(chosen) - (lines - 4)
     shown = chosen if more <= 0 else chosen[: lines - 5]
-    table = Table("call", "app", "state", "age", "attempt", "worker", expand=True)
+    table = Table(*CALLS, expand=True)
     for row in shown:
-        table.add_row(row.id, row.app, row.state, seconds(row.age), str(row.attempt), str(row.worker or ""))
+        table.add_row(*call_row(row))
     if len(shown) < len(chosen):
         table.add_row(f"… and {len(chosen) - len(shown)} more", "", "", "", "", "")
     if not chosen:
         table.add_row("no live calls", "", "", "", "", "")
-    table.title = f"by {view.sort}" + (f", app {view.app}" if view.app else "")
+    table.title = cell(f"by {view.sort}" + (f", app {view.app}" if view.app else ""))
     return table
 
 

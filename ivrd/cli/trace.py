@@ -10,6 +10,7 @@ import click
 
 from ivrd.cli.client import ask_all
 from ivrd.cli.options import config_option, fail, plain_errors
+from ivrd.cli.words import printable
 from ivrd.errors import IvrdError
 from ivrd.phone.recording import Line, Recording, save
 from ivrd.wire import control as wire
@@ -70,7 +71,7 @@ def _take(answer: wire.Answer, recording: Recording) -> None:
                 click.echo(f"{'':10}  {answer.dropped} lines were left out so far: they came too fast", err=True)
         case wire.TraceOver():
             recording.result = answer.result
-            click.echo(f"{'':10}  over: {answer.result}{f' ({answer.detail})' if answer.detail else ''}")
+            click.echo(f"{'':10}  over: {answer.result}{f' ({printable(answer.detail)})' if answer.detail else ''}")
         case _:
             raise IvrdError("the daemon answered something else: is it of another release?")
 
@@ -81,6 +82,4 @@ def _rung(line: WireLine) -> str:
     event = line.kind == "event"
     meaning = "key" if event and not comma and letter not in ("H", "E", "Z") else _MEANINGS[line.kind].get(letter, "")
     arrow = "Asterisk ──▶ app" if event else "Asterisk ◀── app"
-    # What a caller or a dialplan put into a variable must not move the cursor.
-    text = "".join(character if character.isprintable() else "?" for character in line.text)
-    return f"{line.at:10.3f}  {arrow}  {text:<40}  {meaning}".rstrip()
+    return f"{line.at:10.3f}  {arrow}  {printable(line.text):<40}  {meaning}".rstrip()

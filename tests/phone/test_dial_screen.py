@@ -32,6 +32,11 @@ async def quiet(call):
         await call.digits("enter-pin", timeout=600)
     finally:
         print("cleaned up")
+
+async def brackets(call):
+    await call.set(NAME="[/var/lib/x] [menu]")
+    await call.log("[red] :warning:")
+    await call.digits("enter-pin", timeout=60)
 """
 
 
@@ -141,6 +146,14 @@ def test_a_killed_phone_leaves_the_terminal_as_it_was(terminal: Terminal) -> Non
     os.kill(int(child), 15)
     terminal.sees(r"status=0\n+ready:$")
     assert terminal.settings() == before
+
+
+def test_what_an_app_says_is_no_markup(terminal: Terminal) -> None:
+    dial(terminal, "menu:brackets")
+    screen = terminal.sees(r"\[red\] :warning:")
+    assert "NAME = [/var/lib/x] [menu]" in screen
+    terminal.type("h")
+    terminal.sees(r"status=0\n+ready:$")
 
 
 def test_what_fails_after_the_screen_was_drawn(terminal: Terminal) -> None:
