@@ -5,6 +5,8 @@ The rule that holds here: tables are for people and `--json` for scripts, and bo
 
 from __future__ import annotations
 
+import time
+
 import click
 import msgspec
 from rich.console import Console
@@ -41,6 +43,8 @@ def status(config_path: str, as_json: bool) -> None:
     draining = ", draining" if answer.draining else ""
     console.print(cell(f"ivrd {answer.release}, pid {answer.pid}, up {seconds(answer.uptime)}{draining}"))
     console.print(cell(f"calls: {live} (of {answer.max_calls} at most); ended: {results}"))
+    console.print(cell(f"daemon: {_health(answer)}"))
+    console.print(cell(f"last reload: {_reload(answer.reload)}"))
     apps = Table("app", "calls", "of", "waiting", "generation", "state")
     workers = Table(*WORKERS)
     for app in answer.apps:
@@ -49,6 +53,18 @@ def status(config_path: str, as_json: bool) -> None:
         for worker in app.workers:
             workers.add_row(*worker_row(app, worker))
     console.print(apps, workers)
+
+
+def _health(answer: wire.StatusAnswer) -> str:
+    open_files = f"{answer.descriptors} of {answer.descriptor_limit} descriptors open"
+    return f"its loop was {answer.lag * 1000:.0f} ms late at most, {open_files}"
+
+
+def _reload(last: wire.LastReload | None) -> str:
+    if last is None:
+        return "none since the start"
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last.at))
+    return f"{when}, failed: {last.error.splitlines()[0]}" if last.error else f"{when}, well"
 
 
 @click.command()

@@ -21,7 +21,7 @@ from ivrd.wire import control as wire
 
 from . import sockets
 from .reload import Reloader, ReloadError
-from .report import call_rows, status
+from .report import call_row, calls, open_descriptors, status
 from .switchboard import Switchboard
 from .tracing import trace
 
@@ -78,13 +78,13 @@ class Control:
         answer: wire.Answer
         match request:
             case wire.Status():
-                answer = status(board)
+                answer = status(board, self._reloader.last, await open_descriptors())
             case wire.Calls():
-                rows = call_rows(board, request.app)
-                for start in range(0, max(1, len(rows)), wire.ROWS_A_MESSAGE):
-                    some = rows[start : start + wire.ROWS_A_MESSAGE]
-                    last = start + wire.ROWS_A_MESSAGE >= len(rows)
-                    await self._answer(connection, wire.CallsAnswer(rows=tuple(some), last=last))
+                chosen = calls(board, request.app)
+                for start in range(0, max(1, len(chosen)), wire.ROWS_A_MESSAGE):
+                    rows = map(call_row, chosen[start : start + wire.ROWS_A_MESSAGE])
+                    last = start + wire.ROWS_A_MESSAGE >= len(chosen)
+                    await self._answer(connection, wire.CallsAnswer(rows=tuple(rows), last=last))
                 return
             case wire.Hangup():
                 call = board.calls.get(request.id)
@@ -118,4 +118,5 @@ class Control:
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(connection)
             else:
+                await trio.lowlevel.checkpoint()  # a long list is not to hold up who calls
                 return

@@ -7,6 +7,7 @@ counted.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -16,6 +17,7 @@ import trio
 
 from ivrd.config import Config, check_descriptors, needs_restart
 from ivrd.errors import ConfigError, IvrdError
+from ivrd.wire.control import LastReload
 
 from .switchboard import Switchboard
 
@@ -52,6 +54,9 @@ class Reloader:
         read: reads the configuration; raises `ConfigError`.
         limit: the number of files that may be open.
         announce: surrounds each reload, for systemd to see.
+
+    Attributes:
+        last: how the last one went; None before the first.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Reloader:
         self._limit = limit
         self._announce = announce
         self._one = trio.Lock()
+        self.last: LastReload | None = None
 
     async def reload(self) -> Outcome:
         """Read, warm, move over.
@@ -82,9 +88,11 @@ class Reloader:
             except ReloadError as error:
                 log.error("reload_failed", reason=str(error))
                 self._board.metrics.reload(False)
+                self.last = LastReload(at=time.time(), error=str(error))
                 raise
             log.info("reloaded", **msgspec.structs.asdict(outcome))
             self._board.metrics.reload(True)
+            self.last = LastReload(at=time.time())
             return outcome
 
     async def _reload(self) -> Outcome:

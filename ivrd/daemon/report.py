@@ -6,6 +6,7 @@ The rule that holds here: everything is read off the switchboard at the moment o
 from __future__ import annotations
 
 import os
+import resource
 from collections import Counter
 
 import trio
@@ -15,33 +16,51 @@ from ivrd.observe.exporter import Health
 from ivrd.observe.gauges import AppFigures, Snapshot
 from ivrd.wire import control as wire
 
+from .calls import Call
 from .pool import Pool
 from .switchboard import Switchboard
 
-__all__ = ["call_rows", "health", "line", "snapshot", "status"]
+__all__ = ["call_row", "calls", "health", "line", "open_descriptors", "snapshot", "status"]
+
+_DESCRIPTORS = "/proc/self/fd"
 
 
-def call_rows(board: Switchboard, app: str = "") -> list[wire.CallRow]:
+def calls(board: Switchboard, app: str = "") -> list[Call]:
     """The live calls, oldest first; only an app's own where one is named."""
-    return [
-        wire.CallRow(
-            id=call.id,
-            app=call.pool.name,
-            state=call.life.state.value,
-            age=call.age,
-            started=call.started,
-            attempt=call.life.attempt,
-            worker=0 if call.worker is None else call.worker.pid,
-            args=len(call.args),
-            transport=call.transport,
-        )
-        for call in sorted(board.calls.values(), key=lambda call: call.started)
-        if app in ("", call.pool.name)
-    ]
+    chosen = (call for call in board.calls.values() if app in ("", call.pool.name))
+    return sorted(chosen, key=lambda call: call.started)
 
 
-def status(board: Switchboard) -> wire.StatusAnswer:
-    """How it is going."""
+def call_row(call: Call) -> wire.CallRow:
+    """What an operator is told of a call."""
+    return wire.CallRow(
+        id=call.id,
+        app=call.pool.name,
+        state=call.life.state.value,
+        age=call.age,
+        started=call.started,
+        attempt=call.life.attempt,
+        worker=0 if call.worker is None else call.worker.pid,
+        args=len(call.args),
+        transport=call.transport,
+    )
+
+
+async def open_descriptors() -> int:
+    """How many files this process has open."""
+    # Since Linux 6.2 the directory's size says it; before, that is 0, and to count the thousands takes milliseconds,
+    # which are not for the loop.
+    return os.stat(_DESCRIPTORS).st_size or len(await trio.to_thread.run_sync(os.listdir, _DESCRIPTORS))
+
+
+def status(board: Switchboard, reload: wire.LastReload | None, descriptors: int) -> wire.StatusAnswer:
+    """How it is going.
+
+    Args:
+        board: the switchboard.
+        reload: how the last reload went.
+        descriptors: how many files are open.
+    """
     return wire.StatusAnswer(
         release=__version__,
         pid=os.getpid(),
@@ -51,6 +70,10 @@ def status(board: Switchboard) -> wire.StatusAnswer:
         calls=dict(Counter(call.life.state.value for call in board.calls.values())),
         results=dict(board.results.items()),
         apps=tuple(_app(pool) for pool in board.pools.values()),
+        reload=reload,
+        lag=board.metrics.worst_lag("daemon"),
+        descriptors=descriptors,
+        descriptor_limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
     )
 
 

@@ -137,6 +137,10 @@ class Metrics:
         """An event loop was late by so much; for `worker`, any of them."""
         self._lag[process].add(seconds)
 
+    def worst_lag(self, process: Process) -> float:
+        """Give the worst that `loop_lag` was told of late, as a scrape would see it."""
+        return self._lag[process].get()
+
     def reload(self, ok: bool) -> None:
         """A reload has succeeded, or has changed nothing."""
         self._reloaded.set(ok)

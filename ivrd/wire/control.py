@@ -23,6 +23,7 @@ __all__ = [
     "Done",
     "Drain",
     "Hangup",
+    "LastReload",
     "Refused",
     "Reload",
     "Reloaded",
@@ -144,6 +145,18 @@ class AppStatus(msgspec.Struct, frozen=True, kw_only=True):
     workers: tuple[WorkerRow, ...]
 
 
+class LastReload(msgspec.Struct, frozen=True, kw_only=True):
+    """How the last reload went.
+
+    Attributes:
+        at: wall-clock time of its end, seconds since the epoch.
+        error: why it changed nothing, a line for each problem; "" when it succeeded.
+    """
+
+    at: float
+    error: str = ""
+
+
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True, tag="status"):
     """How it is going.
 
@@ -156,6 +169,10 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True, tag="status"):
         calls: live calls by state.
         results: calls that ended since the start, by result.
         apps: its apps.
+        reload: the last reload; None when there was none since the start.
+        lag: by how many seconds the daemon's loop was late at most, within the last half to whole minute.
+        descriptors: files that the daemon has open.
+        descriptor_limit: how many it may have open.
     """
 
     release: str
@@ -166,6 +183,11 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True, tag="status"):
     calls: dict[str, int]
     results: dict[str, int]
     apps: tuple[AppStatus, ...]
+    # A daemon of an earlier release does not tell these: whoever asks may be newer, for a moment during an upgrade.
+    reload: LastReload | None = None
+    lag: float = 0.0
+    descriptors: int = 0
+    descriptor_limit: int = 0
 
 
 class CallRow(msgspec.Struct, frozen=True, kw_only=True):
