@@ -6,13 +6,25 @@ The rule that holds here: whatever happens in the block, its end restores what i
 from __future__ import annotations
 
 import os
+import re
 import sys
 import termios
 from collections.abc import AsyncIterator
 
 import anyio
 
-__all__ = ["Keyboard"]
+__all__ = ["Keyboard", "keys"]
+
+_NAMES = {
+    "\n": "enter", "\r": "enter", "\x7f": "backspace", "\b": "backspace", "\x1b": "escape",
+    "\x1b[A": "up", "\x1b[B": "down", "\x1b[5~": "page up", "\x1b[6~": "page down",
+    "\x1b[H": "home", "\x1b[F": "end", "\x1b[1~": "home", "\x1b[4~": "end",
+    # The same on terminals in application mode.
+    "\x1bOA": "up", "\x1bOB": "down", "\x1bOH": "home", "\x1bOF": "end",
+}  # fmt: skip
+_KEY = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO[A-Z]|[\x00-\x7f]")
+_BEGUN = re.compile(r"\x1b(?:O|\[[0-?]*[ -/]*)?\Z")
+_ESCAPE_S = 0.1  # after which the byte that begins a key's sequence was the key Escape
 
 
 class Keyboard:
@@ -37,15 +49,36 @@ class Keyboard:
             termios.tcsetattr(self._fd, termios.TCSAFLUSH, self._found)  # type: ignore[arg-type]  # as it came
 
     async def pressed(self) -> AsyncIterator[str]:
-        """Give characters as they are typed, until the terminal is gone; escape sequences are left out."""
+        """Give keys as they are typed, until the terminal is gone: characters, and names as in `keys`."""
+        begun = ""
         while True:
-            await anyio.wait_readable(self._fd)
-            try:
-                data = os.read(self._fd, 256)
-            except OSError:
-                return
-            if not data:
-                return
-            if not data.startswith(b"\x1b"):
-                for character in data.decode("ascii", "ignore"):
-                    yield character
+            text = begun
+            with anyio.move_on_after(_ESCAPE_S if begun else None) as patience:
+                await anyio.wait_readable(self._fd)
+                try:
+                    data = os.read(self._fd, 256)
+                except OSError:
+                    return
+                if not data:
+                    return
+                text += data.decode("ascii", "ignore")
+            found, begun = keys(text, final=patience.cancelled_caught)
+            for key in found:
+                yield key
+
+
+def keys(text: str, *, final: bool) -> tuple[list[str], str]:
+    """Tell the keys in what a terminal has sent.
+
+    Args:
+        text: what it has sent.
+        final: nothing has come after it for a while.
+
+    Returns:
+        The keys: characters as they are, others by name (`up`, `down`, `page up`, `page down`, `home`, `end`,
+        `enter`, `escape`, `backspace`), those without a name left out; and the beginning of one that is not whole yet.
+    """
+    begun = None if final else _BEGUN.search(text)
+    rest = "" if begun is None else begun.group()
+    found = (_NAMES.get(key, key) for key in _KEY.findall(text.removesuffix(rest)))
+    return [key for key in found if not key.startswith("\x1b")], rest
