@@ -8,7 +8,7 @@ import json
 import msgspec
 from rich.console import Console, RenderableType
 
-from ivrd.cli import bench, trace
+from ivrd.cli import bench, ladder
 from ivrd.cli.top import View, draw
 from ivrd.cli.words import app_state, cell, printable
 from ivrd.wire import control as wire
@@ -61,7 +61,7 @@ def test_top() -> None:
 
 
 def test_the_ladder() -> None:
-    assert SHOWN in trace._rung(WireLine(1.0, "command", f"V,NAME={HOSTILE}"))
+    assert SHOWN in ladder._rung(WireLine(1.0, "command", f"V,NAME={HOSTILE}"))
 
 
 def test_the_bench() -> None:

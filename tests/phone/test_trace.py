@@ -188,6 +188,7 @@ async def test_one_who_does_not_look_holds_up_nothing_and_misses_nothing_untold(
             text = await trace.ended()
     told = text.count("app  ")
     left_out = re.findall(r"(\d+) lines were left out so far", text)
+    assert len(left_out) == len(set(left_out))  # each gap is told once
     # The prompt came before; the key, what stops the prompt, and how the call ends are in it.
     assert 4000 <= told + int(left_out[-1] if left_out else 0) <= 4010
 
