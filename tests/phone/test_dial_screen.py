@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.terminal import Terminal, need_tmux
+
 IVRD = str(Path(sys.executable).with_name("ivrd"))
-PATIENCE_S = 30.0
 APP = """
 async def main(call):
     pin = await call.digits("enter-pin", max=4, timeout=60, secret=True)
@@ -40,61 +38,12 @@ async def brackets(call):
 """
 
 
-class Terminal:
-    """A shell in a tmux of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        self._socket = str(directory / "tmux")
-        self._directory = directory
-        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", "90", "-y", "30", "-c", str(directory), "sh")
-        self.type("PS1='ready: '\n")
-        self.sees(r"ready:$")
-
-    def tmux(self, *args: str) -> str:
-        environment = {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
-        return subprocess.run(
-            ["tmux", "-u", "-S", self._socket, *args], check=True, capture_output=True, text=True, env=environment
-        ).stdout
-
-    def type(self, text: str) -> None:
-        self.tmux("send-keys", "-l", text)
-
-    def key(self, name: str) -> None:
-        self.tmux("send-keys", name)
-
-    def screen(self) -> str:
-        return self.tmux("capture-pane", "-p").rstrip()
-
-    def sees(self, pattern: str) -> str:
-        """Wait until the screen shows it."""
-        return self.until(lambda screen: re.search(pattern, screen) is not None, pattern)
-
-    def until(self, holds: Callable[[str], bool], what: str) -> str:
-        deadline = time.monotonic() + PATIENCE_S
-        while not holds(screen := self.screen()):
-            assert time.monotonic() < deadline, f"no {what} on the screen:\n{screen}"
-            time.sleep(0.05)
-        return screen
-
-    def settings(self) -> str:
-        """The terminal's modes, its size left aside."""
-        path = self.tmux("display-message", "-p", "#{pane_tty}").strip()
-        shown = subprocess.run(["stty", "-a", "-F", path], check=True, capture_output=True, text=True).stdout
-        return re.sub(r"rows \d+; columns \d+;", "", shown)
-
-    def close(self) -> None:
-        self.tmux("kill-server")
-
-
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    if shutil.which("tmux") is None:
-        assert not os.environ.get("CI"), "tmux is not installed, and CI has to have it"
-        pytest.skip("tmux is not installed")
+    need_tmux()
     (tmp_path / "menu.py").write_text(APP)
-    terminal = Terminal(tmp_path)
-    yield terminal
-    terminal.close()
+    with Terminal(tmp_path) as terminal:
+        yield terminal
 
 
 def dial(terminal: Terminal, app: str) -> str:
@@ -116,7 +65,7 @@ def test_a_call_by_keyboard(terminal: Terminal) -> None:
     terminal.type("t")
     screen = terminal.sees(r"← app +A,long-menu")
     assert len(re.findall(r"→ app +\?$", screen.replace(" │", "").replace("│", ""), re.MULTILINE)) in range(5)
-    terminal.tmux("resize-window", "-x", "60", "-y", "18")
+    terminal.resize(60, 18)
     screen = terminal.until(lambda screen: re.search(r"╭─ wire ─{51}╮", screen) is not None, "narrow panels")
     assert max(map(len, screen.splitlines())) <= 60
     terminal.type("tv2")
@@ -126,7 +75,7 @@ def test_a_call_by_keyboard(terminal: Terminal) -> None:
     screen = terminal.sees(r"status=0\n+ready:$")
     assert "hungup_by_caller" in screen
     assert "CHOICE = 2" in screen
-    assert "8642" not in terminal.tmux("capture-pane", "-p", "-S", "-")
+    assert "8642" not in terminal.all()
     assert terminal.settings() == before
 
 
@@ -134,16 +83,14 @@ def test_ctrl_c_hangs_up_and_the_app_cleans_up(terminal: Terminal) -> None:
     before = dial(terminal, "menu:quiet")
     terminal.key("C-c")
     screen = terminal.sees(r"status=0\n+ready:$")
-    assert "cleaned up" in terminal.tmux("capture-pane", "-p", "-S", "-")
+    assert "cleaned up" in terminal.all()
     assert "hungup_by_caller" in screen
     assert terminal.settings() == before
 
 
 def test_a_killed_phone_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
     before = dial(terminal, "menu:quiet")
-    shell = terminal.tmux("display-message", "-p", "#{pane_pid}").strip()
-    (child,) = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
-    os.kill(int(child), 15)
+    os.kill(terminal.child(), 15)
     terminal.sees(r"status=0\n+ready:$")
     assert terminal.settings() == before
 
