@@ -13,9 +13,11 @@ import subprocess
 from pathlib import Path
 
 import trio
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 
-from ivrd.cli.top import View, draw, look
+from ivrd.cli.picture import draw
+from ivrd.cli.top import look
+from ivrd.cli.view import View
 from ivrd.simulator.process import Exchange, open_exchange
 from tests.service import IVRD, Service
 
@@ -70,9 +72,11 @@ async def show_top(service: Service, exchange: Exchange) -> None:
             call = exchange.dial([str(service.shim), f"--socket={service.socket}", app])
             await call.exited()
     await trio.sleep(1.2)  # until each worker has reported its memory
-    status, rows = await trio.to_thread.run_sync(look, str(service.config_file))
+    status, rows = await look(str(service.config_file))
+    view = View()
+    view.take(rows, [app.name for app in status.apps])
     console = painted()
-    console.print(draw(View(), status, rows, 34))
+    console.print(draw(view, status, ConsoleDimensions(WIDTH, 34)))
     keep("top", "ivrd top", console)
 
 

@@ -6,7 +6,7 @@ The rule that holds here: a daemon that is not there, or may not be asked, is on
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 
 from ivrd.config import control_socket
@@ -44,7 +44,7 @@ def ask_all(config_path: str, request: wire.Request, patience: float | None = PA
 
 async def follow(
     config_path: str, request: wire.Request, patience: float | None = PATIENCE
-) -> AsyncIterator[wire.Answer]:
+) -> AsyncGenerator[wire.Answer, None]:
     """As `ask_all`, while other tasks go on; close it, or cancel who waits for it, and the daemon knows at once."""
     import anyio  # most commands have nothing else to do meanwhile
 

@@ -6,38 +6,31 @@ import io
 import json
 
 import msgspec
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleDimensions, RenderableType
 
 from ivrd.cli import bench, ladder
-from ivrd.cli.top import View, draw
+from ivrd.cli.detail import Detail
+from ivrd.cli.picture import draw
+from ivrd.cli.view import View
 from ivrd.cli.words import app_state, cell, printable
-from ivrd.wire import control as wire
 from ivrd.wire.messages import WireLine
+from tests.cli.answers import app, call, status, worker
 from tests.service import Service
 
 HOSTILE = "[/var/lib/x] [menu] [bold]b[/bold] :warning: \x1b[31m\a"
 SHOWN = "[/var/lib/x] [menu] [bold]b[/bold] :warning: ?[31m?"
 APPS = '[apps.good]\nhandler = "good:main"\nworkers = 1\n\n[apps.bad]\nhandler = "bad:main"\nworkers = 1\n'
 FILES = {"good.py": "async def main(call):\n    pass\n", "bad.py": f"raise RuntimeError({HOSTILE!r})\n"}
-WORKER = wire.WorkerRow(
-    pid=77, state=HOSTILE, generation=1, calls=2, served=9, age=61, rss=0, lag=0.0, stuck=0, adopted=False
-)
-APP = wire.AppStatus(
-    name=HOSTILE, open=True, generation=1, capacity=4, busy=2, waiting=0, backoff=3.0, failure=HOSTILE,
-    workers=(WORKER,),
-)  # fmt: skip
-STATUS = wire.StatusAnswer(
-    release=HOSTILE, pid=1, uptime=0.0, draining=False, max_calls=9, calls={HOSTILE: 1}, results={HOSTILE: 2},
-    apps=(APP,),
-)  # fmt: skip
-CALL = wire.CallRow(
-    id=HOSTILE, app=HOSTILE, state=HOSTILE, age=1, started=0, attempt=1, worker=77, args=0, transport="pipe"
-)
+WORKER = worker(state=HOSTILE)
+APP = app(HOSTILE, backoff=3.0, failure=HOSTILE, workers=(WORKER,))
+STATUS = status(APP, release=HOSTILE, calls={HOSTILE: 1}, results={HOSTILE: 2})
+CALL = call(1, HOSTILE, id=HOSTILE, state=HOSTILE, transport=HOSTILE)
+SIZE = ConsoleDimensions(600, 60)
 
 
 def drawn(what: RenderableType) -> str:
     out = io.StringIO()
-    Console(file=out, width=600, height=60).print(what)
+    Console(file=out, width=SIZE.width, height=SIZE.height).print(what)
     return out.getvalue()
 
 
@@ -54,9 +47,21 @@ def test_an_app_that_fails_is_not_called_well_while_it_tries_again() -> None:
 
 
 def test_top() -> None:
-    text = drawn(draw(View(), STATUS, [CALL], 60))
-    # The release; an app's name and failure; a worker's app and state; a call's id, app and state.
-    assert text.count(SHOWN) == 8
+    view = View(app=HOSTILE, find="[menu]")
+    view.take([CALL], [HOSTILE])
+    text = drawn(draw(view, STATUS, SIZE, problem=HOSTILE))
+    # The release, the problem and the filter; an app's name and failure; a worker's app and state; a call's id, app
+    # and state.
+    assert text.count(SHOWN) == 10
+    assert "with '[menu]'" in text
+    assert "\x1b" not in text
+
+
+def test_a_call_in_top() -> None:
+    detail = Detail(CALL)
+    detail.note(HOSTILE)
+    text = drawn(detail.draw(SIZE))
+    assert text.count(SHOWN) == 5  # its id, app, state and transport, and a line
     assert "\x1b" not in text
 
 
