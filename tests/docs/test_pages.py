@@ -34,6 +34,18 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert wrong == []
 
 
+def test_pictures_are_shown_and_load_nothing_from_elsewhere() -> None:
+    pictures = sorted((ROOT / "docs" / "images").iterdir())
+    assert pictures
+    page = (ROOT / "docs" / "README.md").read_text()
+    for picture in pictures:
+        assert f"](images/{picture.name})" in page
+        text = picture.read_text()
+        assert re.findall(r"https?://(?!www\.w3\.org/|www\.textualize\.io)", text) == []
+        # With the viewer's own font each piece of text has the width that it has in a terminal.
+        assert text.count("<text") - 1 == text.count("textLength=")  # the title is the one without
+
+
 def test_every_page_of_docs_is_in_the_index() -> None:
     listed = {(ROOT / "docs" / link.partition("#")[0]).resolve() for link in links(ROOT / "docs" / "README.md")}
     assert {page for page in PAGES if page.parent == ROOT / "docs"} <= listed | {ROOT / "docs" / "README.md"}
