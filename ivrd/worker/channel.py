@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from typing import Final, Literal, NamedTuple, ParamSpec, TypeVar
 from weakref import WeakSet
@@ -173,7 +173,7 @@ class Channel:
         self.keys.append(key)
         if self.playlist.interrupting(key) and not self.over:
             # Here and not in the app's task: what plays stops at once, whatever the app is busy with.
-            self.interrupt()
+            self._stop_playing()
         return True
 
     def _answer(self, event: eivr.Variables | eivr.Params) -> None:
@@ -207,9 +207,7 @@ class Channel:
         Raises:
             CallEnded: the call is over; nothing was sent.
         """
-        if self.over:
-            self._count_refusal("call_ended")
-            raise CallEnded(self.over)
+        self._require_say()
         now = anyio.current_time()
         for line in lines:
             self._send(line)
@@ -241,10 +239,18 @@ class Channel:
         await self.until(lambda: self._written >= mine)
 
     def interrupt(self) -> None:
-        """Stop what plays and clear the playlist; nothing is sent when nothing plays."""
+        """Stop what plays and clear the playlist; nothing is sent when nothing plays.
+
+        Raises:
+            CallEnded: the call is over.
+        """
+        self._require_say()
+        self._stop_playing()
+
+    def _stop_playing(self) -> None:
         if self.playlist.waiting:
             self.playlist.interruption()
-            self._send(eivr.interrupt())
+            self.note_call(eivr.interrupt())
 
     def ask(self, *questions: tuple[str, bytes]) -> list[Request]:
         """Send questions, each the name that its answer begins with ("" for `P`) and its command."""
@@ -254,19 +260,22 @@ class Channel:
         return requests
 
     def note_call(self, *lines: bytes) -> None:
-        """Send commands of ivrd's own, which are nobody's answer to a key."""
-        for line in lines:
-            self._send(line)
+        """Send commands of ivrd's own, which are nobody's answer to a key, unless Asterisk has ended the call."""
+        # One read brings a key and the hangup behind it: the end is known by the time at which the key is looked at.
+        with suppress(CallEnded):
+            for line in lines:
+                self._send(line)
 
     def finish(self, why: str, *lines: bytes) -> None:
         """End the app's say: send the last commands, unless Asterisk is gone, and let nothing follow."""
         self.over = why
-        try:
-            for line in lines:
-                self._send(line)
-        except CallEnded:
-            pass  # Asterisk ended it first: there is nobody left to tell
+        self.note_call(*lines)
         self._change()
+
+    def _require_say(self) -> None:
+        if self.over:
+            self._count_refusal("call_ended")
+            raise CallEnded(self.over)
 
     def _send(self, line: bytes) -> None:
         line = self.connection.send(line)

@@ -261,6 +261,9 @@ class Session:
         connection = self._channel.connection
         if connection.hungup:
             self._decide("hangup", "the caller hung up")
+        elif connection.left:
+            # Not on our word, so on that of another holder of the descriptors.
+            self._decide("completed", "the call has left to the dialplan")
         elif connection.closed or self._channel.broken:
             self._decide("hangup", "Asterisk closed its side without a word")
 

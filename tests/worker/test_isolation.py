@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any, Literal
 
 import pytest
@@ -171,6 +172,23 @@ async def test_a_hangup_cancels_where_it_could_also_raise(backend: Backend) -> N
         await call.hears("long")
         call.hangup()
         await daemon.ended(worker, call_id)
+        assert daemon.log_text() == {"asyncio": "CancelledError\n", "trio": "Cancelled\n"}[backend]
+
+
+@both
+async def test_a_key_and_the_hangup_in_one_read_are_a_hangup(backend: Backend) -> None:
+    """As a worker meets them whose loop was busy meanwhile."""
+    async with open_daemon() as daemon:
+        worker = await daemon.launch("ivr:tells_its_end", backend=backend)
+        call_id, call = await daemon.start(worker)
+        await call.hears("long")
+        daemon.processes[0].send_signal(signal.SIGSTOP)
+        call.press("5")
+        call.hangup()
+        await call.ended()
+        daemon.processes[0].send_signal(signal.SIGCONT)
+        ended = await daemon.ended(worker, call_id)
+        assert (ended.result, ended.detail) == ("hangup", "the caller hung up")
         assert daemon.log_text() == {"asyncio": "CancelledError\n", "trio": "Cancelled\n"}[backend]
 
 

@@ -92,6 +92,41 @@ async def test_under_option_i_other_errors_are_errors(autojump_clock: MockClock)
         assert (await one.end()).result == "app_error"
 
 
+@pytest.mark.parametrize(
+    ("behind", "result"),
+    [(b"H,1800000000\n", "hangup"), (b"I,1800000000,HANGUP\n", "hangup"), (b"E,1800000000\n", "completed")],
+)
+async def test_an_end_in_the_same_read_as_a_key_that_interrupts(
+    autojump_clock: MockClock, behind: bytes, result: str
+) -> None:
+    """A loop that is late reads all at once: what the key would have stopped is over by then."""
+    seen: list[str] = []
+
+    async def handler(call: Call) -> None:
+        try:
+            await call.digits("long", max=4)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+                seen.append("cleaned up")
+
+    async with running(handler) as one:
+        await one.caller.hears("long")
+        one.caller._write(b"5,1800000000\n" + behind)
+        ended = await one.end()
+    assert ended.result == result
+    assert seen == ["cleaned up"]
+    assert one.errors.lines == []
+
+
+@pytest.mark.parametrize("end", [b"H,1800000000\n", b"E,1800000000\n"])
+async def test_nothing_is_said_to_a_call_that_was_over_before_its_start(autojump_clock: MockClock, end: bytes) -> None:
+    async with running(forever, set_call_id=True, early=b"5,1800000000\n" + end) as one:
+        one.caller.hangup()
+        await one.end()
+    assert one.caller.commands == []
+
+
 def test_a_thread_that_comes_back_when_all_is_over_is_told_so() -> None:
     blocked = threading.Event()
     seen: queue.Queue[BaseException] = queue.Queue()

@@ -213,7 +213,7 @@ async def leaves_a_backlog(call: Call) -> None:
 
 async def tells_its_end(call: Call) -> None:
     try:
-        await call.play("long")
+        await call.play("long", interrupt=True)
     except BaseException as error:
         os.write(2, f"{type(error).__name__}\n".encode())
         raise
