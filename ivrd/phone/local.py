@@ -138,7 +138,7 @@ class LocalCall(SimulatedCall):
         return anyio.current_time() - self._dialled
 
     def key_fate(self, number: int) -> Literal["secret", "public", "untaken"]:
-        """Say whether a key may be shown; see `worker.channel.Channel.key_fate`."""
+        """Say whether a key may be shown; see `worker.keys.Keys.fate`."""
         if any(line.text.startswith("key ") for line in self.channel.log if line.level == "SIMULATOR"):
             return "secret"  # some were lost on their way, so that which is which is not known
         return self._session.key_fate(number)

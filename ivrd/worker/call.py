@@ -15,8 +15,9 @@ import anyio
 from ivrd import eivr
 from ivrd.errors import NotAnswered, PromptNotFound
 from ivrd.worker.controls import Controls
-from ivrd.worker.digits import Entry, collect, one_key
-from ivrd.worker.playback import ANY_KEY, LONGEST_PROMPT, Batch, Played, interrupting_keys
+from ivrd.worker.digits import Entry, collect
+from ivrd.worker.keys import ANY_KEY, one_key
+from ivrd.worker.playback import LONGEST_PROMPT, Batch, Played, interrupting_keys
 from ivrd.worker.speech import digit_prompts, number_prompts
 
 __all__ = ["Call", "Prompt"]
@@ -173,12 +174,12 @@ class Call(Controls):
         """
         entry = Entry(max, timeout, digit_timeout, terminators.upper())
         entry.check()
-        with self._channel.taking_secret() if secret else nullcontext():
+        with self._channel.keys.secret_question() if secret else nullcontext():
             self._begin_question(type_ahead)
             await self._ask(prompt)
             typed = await collect(self._channel, entry)
         if secret:
-            self._channel.keep_secret(typed)
+            self._channel.secrets.keep(typed)
         return typed
 
     @overload
@@ -297,7 +298,7 @@ class Call(Controls):
 
     async def _ask(self, prompt: Prompt | None) -> None:
         """Play a question, unless a key was pressed already."""
-        if prompt and not self._channel.keys:
+        if prompt and not self._channel.keys.waiting:
             await self._play([prompt] if isinstance(prompt, str) else prompt, ANY_KEY, LONGEST_PROMPT)
 
     def _begin_question(self, type_ahead: bool) -> None:

@@ -6,12 +6,11 @@ command is one write of one whole line, and all commands of a call leave in the 
 
 from __future__ import annotations
 
-import sys
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from contextvars import copy_context
-from typing import Final, Literal, NamedTuple, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 from weakref import WeakSet
 
 import anyio
@@ -21,18 +20,16 @@ from anyio.abc import TaskGroup
 from ivrd import eivr
 from ivrd.errors import CallEnded, InvalidValue
 from ivrd.wire.messages import Tally
+from ivrd.worker.keys import Keys
 from ivrd.worker.playback import Playlist
+from ivrd.worker.secrets import Secrets
 from ivrd.worker.tally import RESPONSES_KEPT
 from ivrd.worker.transport import Transport
 
 __all__ = ["EVENTS_KEPT", "Channel", "EventQueue", "Request"]
 
-KEYS_KEPT: Final = 256
 EVENTS_KEPT: Final = 1024
 """Events that wait for an app in one `call.events()`; beyond that the oldest are dropped and counted."""
-# A terminator pressed so soon after the last digit of a full entry belongs to that entry.
-_TRAILING_S: Final = 1.0
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -67,11 +64,6 @@ class Request:
         self.reply: eivr.Variables | eivr.Params | None = None
 
 
-class _Trailing(NamedTuple):
-    keys: str
-    until: float
-
-
 class Channel:
     """The state of one call that apps wait on.
 
@@ -82,19 +74,20 @@ class Channel:
     Attributes:
         connection: the protocol's state.
         playlist: what plays.
-        keys: keys that were pressed and not yet taken.
+        keys: the keys that were pressed.
+        secrets: the digits that no log may show.
         active: when the last event came or the last command was sent.
         over: why the app may send nothing any more, "" while it may.
         broken: a write failed because Asterisk is gone.
         setup_failure: what the last `T` failed with.
         counted: goes up whenever the tally changes.
-        pressed: how many keys came, so that each one has a number.
     """
 
     def __init__(self, transport: Transport, notify: Callable[[], None]) -> None:
         self.connection = eivr.Connection()
         self.playlist = Playlist()
-        self.keys: deque[str] = deque(maxlen=KEYS_KEPT)
+        self.keys = Keys()
+        self.secrets = Secrets()
         self.started = self.active = anyio.current_time()
         self.over = ""
         self.broken = False
@@ -108,14 +101,10 @@ class Channel:
         self._requests: deque[Request] = deque()
         self._queues: WeakSet[EventQueue] = WeakSet()
         self._changed: anyio.Event | None = None
-        self._trailing = _Trailing("", 0.0)
-        self._secrets: set[str] = set()
         self._key_at: float | None = None
         self._first_command: float | None = None
         self._refused: dict[str, int] = {}
         self.counted = 0
-        self.pressed = 0
-        self._secret_keys: list[range] = []
         self._responses: list[float] = []
 
     # From Asterisk
@@ -160,17 +149,10 @@ class Channel:
         self._queues.add(queue)
         return queue
 
-    def expect_trailing(self, keys: str) -> None:
-        """Take no notice of one of these keys if it is the next one and comes at once."""
-        self._trailing = _Trailing(keys, anyio.current_time() + _TRAILING_S)
-
     def _press(self, key: str) -> bool:
-        self.pressed += 1
-        trailing, self._trailing = self._trailing, _Trailing("", 0.0)
-        if key in trailing.keys and self.active < trailing.until:
+        if not self.keys.press(key, self.active):
             return False
         self._key_at = self.active
-        self.keys.append(key)
         if self.playlist.interrupting(key) and not self.over:
             # Here and not in the app's task: what plays stops at once, whatever the app is busy with.
             self._stop_playing()
@@ -354,40 +336,6 @@ class Channel:
         self._notify()
 
     # Books
-
-    def keep_secret(self, digits: str) -> None:
-        """Let these digits appear in no log line of this call."""
-        if digits:
-            self._secrets.add(digits)
-
-    @contextmanager
-    def taking_secret(self) -> Iterator[None]:
-        """For as long as a secret is asked for: all keys taken meanwhile, also those pressed before, are secret."""
-        self._secret_keys.append(range(self._taken, sys.maxsize))
-        try:
-            yield
-        finally:
-            self._secret_keys[-1] = range(self._secret_keys[-1].start, self._taken)
-
-    def key_fate(self, number: int) -> Literal["secret", "public", "untaken"]:
-        """Say whether a key may be shown: secret ones may not, and none may before it is known what it was for.
-
-        Args:
-            number: which of the keys that came, counted from 0.
-        """
-        if any(number in keys for keys in self._secret_keys):
-            return "secret"
-        return "public" if number < self._taken or self._queues else "untaken"
-
-    @property
-    def _taken(self) -> int:
-        return self.pressed - len(self.keys)
-
-    def masked(self, text: str) -> str:
-        """Give the text with all secret digits replaced by asterisks."""
-        for secret in sorted(self._secrets, key=len, reverse=True):
-            text = text.replace(secret, "****")
-        return text
 
     def _count_refusal(self, reason: str) -> None:
         self.counted += 1

@@ -207,7 +207,7 @@ class Controls:
         Raises:
             CallEnded: the call is over.
         """
-        await self._channel.send(eivr.log(self._channel.masked(text)))
+        await self._channel.send(eivr.log(self._channel.secrets.masked(text)))
 
     def events(self) -> Events:
         """Give all events from now on, keys among them, until the call ends.

@@ -13,9 +13,9 @@ import anyio.lowlevel
 
 from ivrd.errors import InvalidValue
 from ivrd.worker.channel import Channel
-from ivrd.worker.playback import ANY_KEY
+from ivrd.worker.keys import Press, one_key
 
-__all__ = ["Entry", "collect", "one_key"]
+__all__ = ["Entry", "collect"]
 
 
 class Entry(NamedTuple):
@@ -41,17 +41,6 @@ class Entry(NamedTuple):
             one_key(key)
 
 
-def one_key(key: str) -> str:
-    """Give a key as events have it.
-
-    Raises:
-        InvalidValue: it is not exactly one key.
-    """
-    if len(key) != 1 or key.upper() not in ANY_KEY:
-        raise InvalidValue(f"{key!r} is not a key: a caller can press one of {ANY_KEY}")
-    return key.upper()
-
-
 async def collect(channel: Channel, entry: Entry) -> str:
     """Take keys until the entry is complete or nobody presses any more.
 
@@ -62,22 +51,19 @@ async def collect(channel: Channel, entry: Entry) -> str:
         CallEnded: the call is over, or the caller hung up.
     """
     typed = ""
-    while len(typed) < entry.most:
-        key = await _next_key(channel, entry.digit_timeout if typed else entry.timeout)
-        if key is None or key in entry.terminators:
+    while True:
+        press = await _next_key(channel, entry.digit_timeout if typed else entry.timeout)
+        if press is None or press.key in entry.terminators:
             return typed
-        typed += key
-    # Some callers press # behind a PIN of fixed length too; left there it would answer the next question.
-    if entry.terminators:
-        if channel.keys and channel.keys[0] in entry.terminators:
-            channel.keys.popleft()
-        else:
-            channel.expect_trailing(entry.terminators)
-    return typed
+        typed += press.key
+        if len(typed) == entry.most:
+            # Some callers press # behind a PIN of fixed length too; left there it would answer the next question.
+            channel.keys.take_trailing(entry.terminators, press)
+            return typed
 
 
-async def _next_key(channel: Channel, timeout: float) -> str | None:
+async def _next_key(channel: Channel, timeout: float) -> Press | None:
     await anyio.lowlevel.checkpoint()
     with anyio.move_on_after(timeout):
-        await channel.until(lambda: bool(channel.keys), live=True)
-    return channel.keys.popleft() if channel.keys else None
+        await channel.until(lambda: bool(channel.keys.waiting), live=True)
+    return channel.keys.take() if channel.keys.waiting else None

@@ -15,10 +15,10 @@ from typing import Final, Literal
 import msgspec
 
 from ivrd.eivr import Dropped, Failed, Finished, Interrupted
+from ivrd.worker.keys import ANY_KEY
 
-__all__ = ["ANY_KEY", "LONGEST_PROMPT", "Batch", "Played", "Playlist", "interrupting_keys"]
+__all__ = ["LONGEST_PROMPT", "Batch", "Played", "Playlist", "interrupting_keys"]
 
-ANY_KEY: Final = "0123456789*#ABCD"
 LONGEST_PROMPT: Final = 600.0
 """Seconds that a prompt may play with no event before it counts as lost, unless the app says otherwise."""
 

@@ -24,6 +24,7 @@ from ivrd.worker import tally
 from ivrd.worker.call import Call
 from ivrd.worker.channel import Channel
 from ivrd.worker.handler import Handler, Runner, is_async
+from ivrd.worker.keys import Fate
 from ivrd.worker.sync import SyncCall
 from ivrd.worker.transport import Transport
 
@@ -179,14 +180,14 @@ class Session:
         """Whether the handler's task is over, as the event loop knows it."""
         return self._handled.is_set()
 
-    def key_fate(self, number: int) -> Literal["secret", "public", "untaken"]:
-        """Say whether a key may be shown; see `Channel.key_fate`."""
-        return self._channel.key_fate(number)
+    def key_fate(self, number: int) -> Fate:
+        """Say what became of a key; see `keys.Keys.fate`."""
+        return self._channel.keys.fate(number)
 
     @property
     def pressed(self) -> int:
         """How many keys came so far."""
-        return self._channel.pressed
+        return self._channel.keys.pressed
 
     @property
     def admitted(self) -> float:
@@ -195,7 +196,7 @@ class Session:
 
     def masked(self, text: str) -> str:
         """Give the text with all secret digits of this call replaced by asterisks."""
-        return self._channel.masked(text)
+        return self._channel.secrets.masked(text)
 
     def held(self) -> HeldCall:
         """Describe the call to the next daemon."""
@@ -269,7 +270,7 @@ class Session:
 
     def _leave(self, result: Result, status: str, action: Action, message: str) -> None:
         """Decide, and end the call in the dialplan or by hanging up."""
-        message = self._channel.masked(message)
+        message = self._channel.secrets.masked(message)
         lines = [eivr.set_variables({STATUS: status})] if status else []
         lines.append(eivr.exit(message) if action == "exit" else eivr.hangup(message))
         if result == "completed" and self._channel.hungup:
@@ -328,8 +329,8 @@ class Session:
 
     def _fail(self, error: BaseException) -> None:
         """The handler raised: during the call, which ends it, or while it cleaned up, which changes nothing more."""
-        text = self._channel.masked("".join(traceback.format_exception(error)))
-        line = self._channel.masked(traceback.format_exception_only(error)[-1].strip())
+        text = self._channel.secrets.masked("".join(traceback.format_exception(error)))
+        line = self._channel.secrets.masked(traceback.format_exception_only(error)[-1].strip())
         event = "call.cleanup_error" if self._verdict else "call.app_error"
         self._log.error(event, call=self.id, error=line, exception=text)
         if self._verdict is None:

@@ -12,6 +12,7 @@ from typing import Final, Literal, Protocol
 import anyio
 
 from ivrd.wire.messages import WireLine
+from ivrd.worker.keys import Fate
 from ivrd.worker.transport import StdioTransport
 
 __all__ = ["MASKED", "Tap", "is_key", "shown"]
@@ -34,8 +35,8 @@ class _Tapped(Protocol):
         """How many keys came so far."""
         ...
 
-    def key_fate(self, number: int) -> Literal["secret", "public", "untaken"]:
-        """Say whether a key may be shown."""
+    def key_fate(self, number: int) -> Fate:
+        """Say what became of a key."""
         ...
 
     def masked(self, text: str) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
-from trio.testing import MockClock
 
 from ivrd import CallEnded, eivr
-from ivrd.worker.channel import KEYS_KEPT, Channel
+from ivrd.worker.channel import Channel
 
 
 class Pipe:
@@ -117,13 +116,6 @@ async def test_an_answer_to_a_question_that_nobody_asked_is_no_answer() -> None:
     channel.receive(b"G,1800000000,B=2\n")
 
 
-async def test_keys_nobody_takes_are_bounded(autojump_clock: MockClock) -> None:
-    channel = Channel(Pipe(10), lambda: None)
-    channel.receive(b"".join(b"%d,1800000000\n" % (number % 10) for number in range(1001)))
-    assert len(channel.keys) == KEYS_KEPT
-    assert channel.keys[-1] == "0"
-
-
 async def test_a_hangup_under_option_i_ends_what_plays() -> None:
     channel = Channel(Pipe(10), lambda: None)
     batch = channel.playlist.add(["a"], 0.0)
@@ -132,11 +124,3 @@ async def test_a_hangup_under_option_i_ends_what_plays() -> None:
     assert channel.playlist.playing_until() < 0
     with pytest.raises(CallEnded):
         await channel.until(lambda: False, live=True)
-
-
-async def test_no_secret_is_shown_in_part() -> None:
-    channel = Channel(Pipe(10), lambda: None)
-    channel.keep_secret("12")
-    channel.keep_secret("1234")
-    channel.keep_secret("")
-    assert channel.masked("pin 1234 and 12, not 21") == "pin **** and ****, not 21"

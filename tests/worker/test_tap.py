@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import pytest
 import trio
 import trio.testing
 
+from ivrd.worker.keys import Fate
 from ivrd.worker.tap import Tap
 
 
@@ -16,14 +15,14 @@ class Call:
 
     def __init__(self) -> None:
         self.pressed = 0
-        self.fates: dict[int, Literal["secret", "public", "untaken"]] = {}
+        self.fates: dict[int, Fate] = {}
         self.inbox: list[bytes] = []
         self.written: list[bytes] = []
         self.full = False
         self.read = self._read
         self.write = self._write
 
-    def key_fate(self, number: int) -> Literal["secret", "public", "untaken"]:
+    def key_fate(self, number: int) -> Fate:
         return self.fates.get(number, "untaken")
 
     def masked(self, text: str) -> str:
