@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from ivrd.errors import CallEnded, InvalidValue, IvrdError, NotAnswered, PromptNotFound
     from ivrd.worker.call import Call
-    from ivrd.worker.controls import Events
+    from ivrd.worker.events import Events
     from ivrd.worker.playback import Played
     from ivrd.worker.sync import SyncCall, SyncEvents
 
@@ -72,7 +72,7 @@ _HOMES = {
     ),
     "ivrd.errors": ("CallEnded", "InvalidValue", "IvrdError", "NotAnswered", "PromptNotFound"),
     "ivrd.worker.call": ("Call",),
-    "ivrd.worker.controls": ("Events",),
+    "ivrd.worker.events": ("Events",),
     "ivrd.worker.playback": ("Played",),
     "ivrd.worker.sync": ("SyncCall", "SyncEvents"),
 }

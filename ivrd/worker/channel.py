@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
-from typing import Final, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 from weakref import WeakSet
 
 import anyio
@@ -20,38 +20,16 @@ from anyio.abc import TaskGroup
 from ivrd import eivr
 from ivrd.errors import CallEnded, InvalidValue
 from ivrd.wire.messages import Tally
+from ivrd.worker.events import EventQueue
 from ivrd.worker.keys import Keys
 from ivrd.worker.playback import Playlist
 from ivrd.worker.secrets import Secrets
 from ivrd.worker.tally import RESPONSES_KEPT
 from ivrd.worker.transport import Transport
 
-__all__ = ["EVENTS_KEPT", "Channel", "EventQueue", "Request"]
-
-EVENTS_KEPT: Final = 1024
-"""Events that wait for an app in one `call.events()`; beyond that the oldest are dropped and counted."""
+__all__ = ["Channel", "Request"]
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class EventQueue:
-    """Events that one `call.events()` has still to give.
-
-    Attributes:
-        waiting: the events, the oldest first.
-        dropped: how many were dropped because the app did not take them.
-    """
-
-    __slots__ = ("__weakref__", "dropped", "waiting")
-
-    def __init__(self) -> None:
-        self.waiting: deque[eivr.Event] = deque(maxlen=EVENTS_KEPT)
-        self.dropped = 0
-
-    def put(self, event: eivr.Event) -> None:
-        """Add an event; never waits."""
-        self.dropped += len(self.waiting) == EVENTS_KEPT
-        self.waiting.append(event)
 
 
 class Request:

@@ -6,7 +6,7 @@ refuses what cannot be said before a byte is written.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import NoReturn, Protocol, overload
 
@@ -14,9 +14,10 @@ import anyio.lowlevel
 
 from ivrd import eivr
 from ivrd.errors import CallEnded, NotAnswered
-from ivrd.worker.channel import Channel, EventQueue
+from ivrd.worker.channel import Channel
+from ivrd.worker.events import Events
 
-__all__ = ["Controls", "Ender", "Events"]
+__all__ = ["Controls", "Ender"]
 
 _FENCE = "IVRD_FENCE"
 
@@ -31,29 +32,6 @@ class Ender(Protocol):
     def hangup(self, message: str) -> None:
         """Hang up."""
         ...
-
-
-class Events:
-    """The events of a call as they come, from the moment at which `call.events()` was called."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._queue: EventQueue = channel.listen()
-
-    @property
-    def dropped(self) -> int:
-        """How many were dropped because 1,024 others waited already."""
-        return self._queue.dropped
-
-    def __aiter__(self) -> AsyncIterator[eivr.Event]:
-        return self
-
-    async def __anext__(self) -> eivr.Event:
-        try:
-            await self._channel.until(lambda: bool(self._queue.waiting))
-        except CallEnded:
-            raise StopAsyncIteration from None
-        return self._queue.waiting.popleft()
 
 
 class Controls:

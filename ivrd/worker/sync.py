@@ -17,7 +17,7 @@ import anyio.lowlevel
 from ivrd import eivr
 from ivrd.errors import CallEnded
 from ivrd.worker.call import Call, Prompt
-from ivrd.worker.controls import Events
+from ivrd.worker.events import Events
 from ivrd.worker.playback import LONGEST_PROMPT, Played
 
 __all__ = ["SyncCall", "SyncEvents"]
