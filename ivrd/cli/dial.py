@@ -107,7 +107,7 @@ def _dial(config_path: str, app: str, args: tuple[str, ...], given: Mapping[str,
     else:
         _tell(served, changes, replayed=then is not None)
     if given["audio"]:
-        _write_audio(given["audio"], served.call.heard, sounds)
+        _write_audio(given["audio"], served.call, sounds)
     outcome = served.call.outcome
     bad = outcome is None or outcome in _BAD_OUTCOMES or served.result in _BAD_RESULTS
     return int(bad or bool(served.problem or changes))
@@ -175,7 +175,12 @@ def _as_json(served: Any, now: Any, changes: list[str]) -> dict[str, object]:
         "problem": served.problem,
         "errors": served.errors,
         "heard": [
-            {"prompt": one.prompt, "start": round(one.start, 3), "end": one.end and round(one.end, 3), "how": one.how}
+            {
+                "prompt": call.masked(one.prompt),
+                "start": round(one.start, 3),
+                "end": one.end and round(one.end, 3),
+                "how": one.how,
+            }
             for one in call.heard
         ],
         "pressed": keys,
@@ -187,10 +192,10 @@ def _as_json(served: Any, now: Any, changes: list[str]) -> dict[str, object]:
     }
 
 
-def _write_audio(path: str, heard: Any, sounds: Any) -> None:
+def _write_audio(path: str, call: Any, sounds: Any) -> None:
     from ivrd.phone.audio import write_wav
 
-    for prompt in write_wav(path, heard, sounds):
+    for prompt in dict.fromkeys(map(call.masked, write_wav(path, call.heard, sounds))):
         click.echo(
             f"ivrd: {prompt} is silence in {path}: of .wav, .ulaw, .alaw and .slin it has none of 8 kHz", err=True
         )

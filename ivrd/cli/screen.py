@@ -79,7 +79,7 @@ class Screen:
         total = sound.seconds if sound and sound.seconds else 0.0
         passed = max(0.0, call.now() - heard.start)
         row = Table.grid(padding=(0, 1))
-        name = Text(printable(heard.prompt), style="bold green", no_wrap=True, overflow="ellipsis")
+        name = Text(printable(call.masked(heard.prompt)), style="bold green", no_wrap=True, overflow="ellipsis")
         waiting = len(call.channel.playlist) - 1
         row.add_row(
             name,

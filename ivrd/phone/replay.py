@@ -1,7 +1,9 @@
 """Playing a recorded caller again, and saying where the app now behaves differently; pure.
 
 The rule that holds here: a caller reacts to prompts, so a key is pressed as long after the prompt that played as it was
-then, not at the same moment of the call. What the app says is compared line by line, times left aside.
+then, not at the same moment of the call. What the app says is compared line by line, times left aside. Prompts that say
+digits are covered once a call has a secret; here they are so from its start, for a name must be the same in all lines.
+They are not waited for: the pauses before and behind them become one.
 """
 
 from __future__ import annotations
@@ -10,10 +12,13 @@ import difflib
 from collections import deque
 from collections.abc import Sequence
 
+import msgspec
+
 from ivrd.errors import IvrdError
 from ivrd.phone.recording import MASKED, Line, Recording
 from ivrd.simulator.records import KEYS
 from ivrd.simulator.script import Hangup, Pause, Press, Step, Wait
+from ivrd.worker.secrets import COVER, cover_spoken
 
 __all__ = ["differences", "script_of", "variables_of"]
 
@@ -40,7 +45,15 @@ def script_of(recording: Recording, secret: str = "") -> list[Step]:
     steps: list[Step] = []
     queue: deque[str] = deque()
     acted = 0.0  # when the caller last did something, or a prompt began
-    for line in recording.lines:
+
+    def begins(prompt: str, at: float) -> None:
+        nonlocal acted
+        if COVER not in prompt:
+            steps.append(Wait(prompt))
+            acted = at
+
+    lines = _evenly_covered(recording.lines)
+    for line in lines:
         letter, _, data = line.text.partition(",")
         if line.kind == "command":
             if letter == "S":
@@ -48,21 +61,19 @@ def script_of(recording: Recording, secret: str = "") -> list[Step]:
             if letter in ("A", "S"):
                 queue.append(data)
                 if len(queue) == 1:
-                    steps.append(Wait(data))
-                    acted = line.at
+                    begins(data, line.at)
         elif line.kind == "event":
             if letter in ("F", "T", "D", "Z") and data in queue:
                 plays = queue[0]
                 queue.remove(data)
-                if letter == "Z" and data == plays:
+                if letter == "Z" and data == plays and COVER not in data:
                     steps.remove(Wait(data))  # there is no such prompt, so it never began
                 if queue and data == plays and letter in ("F", "Z"):
-                    steps.append(Wait(queue[0]))
-                    acted = line.at
+                    begins(queue[0], line.at)
             elif letter == MASKED or (letter in KEYS and not data):
                 steps += [*_pause(line.at - acted), Press(next(secrets) if letter == MASKED else letter)]
                 acted = line.at
-            elif line.text == "I,HANGUP" or (letter == "H" and not _says(recording.lines, line, "H")):
+            elif line.text == "I,HANGUP" or (letter == "H" and not _says(lines, line, "H")):
                 steps.append(Hangup(round(max(0.0, line.at - acted), 2)))
                 break
     return steps
@@ -85,16 +96,23 @@ def differences(then: Recording, now: Recording) -> list[str]:
         Lines for a person, `-` what it said then, `+` what it says now, with some of what is around; empty when all is
         as it was.
     """
-    before, after = _said(then), _said(now)
+    lines = _evenly_covered([*then.lines, *now.lines])
+    before = _said(lines[: len(then.lines)], then.result)
+    after = _said(lines[len(then.lines) :], now.result)
     if not then.result:
         after = after[: len(before)]  # who looked left before the call's end
-    lines = list(difflib.unified_diff(before, after, "then", "now", lineterm="", n=3))
-    return lines[2:]
+    return list(difflib.unified_diff(before, after, "then", "now", lineterm="", n=3))[2:]
 
 
-def _said(recording: Recording) -> list[str]:
-    said = [line.text for line in recording.lines if line.kind == "command"]
-    return [*said, f"result: {recording.result}"] if recording.result else said
+def _said(lines: Sequence[Line], result: str) -> list[str]:
+    said = [line.text for line in lines if line.kind == "command"]
+    return [*said, f"result: {result}"] if result else said
+
+
+def _evenly_covered(lines: Sequence[Line]) -> Sequence[Line]:
+    if not any(f"digits/{COVER}" in line.text for line in lines):
+        return lines
+    return [msgspec.structs.replace(line, text=cover_spoken(line.text)) for line in lines]
 
 
 def _pause(seconds: float) -> list[Step]:

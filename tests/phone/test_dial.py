@@ -24,6 +24,11 @@ async def main(call):
     await call.play("goodbye" if choice == "1" or not os.environ.get("NEWER") else "so-long")
     await call.log(f"the PIN was {pin}")
 
+async def reads_back(call):
+    pin = await call.digits(["press", "digits/7"], max=4, secret=True)
+    await call.say_digits(pin)
+    await call.menu(["or-press", "digits/9"], "9", retries=0)
+
 async def slow(call):
     await asyncio.sleep(3600)
 
@@ -94,6 +99,16 @@ def test_json_holds_all_but_the_secret(desk: Path) -> None:
     assert [key["key"] for key in call["pressed"]] == [None] * 4 + ["1"]
     assert [line["text"] for line in call["wire"]][:3] == ["A,enter-pin", "?", "I,x"]
     assert call["duration"] == pytest.approx(1.6, abs=0.3)
+
+
+def test_digits_that_may_be_a_secrets_are_read_back_to_the_caller_only(desk: Path) -> None:
+    made = ["--keys=wait:digits/7 8642 wait:or-press pause:1 9", "--save=call.rec"]
+    text = dial(desk, "menu:reads_back", "--fast", *made) + (desk / "call.rec").read_text()
+    call = dial_json(desk, "menu:reads_back", "--fast", "--replay=call.rec", "--secret=8642")
+    assert call["differences"] == []
+    assert [one["prompt"] for one in call["heard"]].count("digits/****") == 6
+    for digit in "8642":
+        assert f"digits/{digit}" not in text + json.dumps(call)
 
 
 def test_an_hour_and_a_plain_function(desk: Path) -> None:

@@ -32,6 +32,9 @@ def recording(*lines: str, result: str = "") -> Recording:
         (["0 < A,a", "1 > I,HANGUP", "2 < H,x", "2 > H"], "wait:a hangup:1"),
         (["0 < A,a", "1 < H,bye", "1 > H"], "wait:a"),
         (["0 < G,X", "0 > G,X=1", "0 > D"], "D"),
+        # What says a secret is covered, also where it was told before that was known; nobody can wait for it.
+        (["0 < A,a", "0 < A,digits/7", "1 > F,a", "2 > F,digits/****", "2 < A,b", "3 > 1"], "wait:a wait:b pause:1 1"),
+        (["0 < A,a", "1 > F,a", "1 < A,digits/****", "2 > F,digits/****", "2.5 > 1"], "wait:a pause:2.5 1"),
     ],
 )
 def test_what_the_caller_did(lines: list[str], says: str) -> None:

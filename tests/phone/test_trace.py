@@ -17,6 +17,7 @@ import pytest
 import trio
 
 from ivrd.simulator.process import open_exchange
+from ivrd.simulator.sounds import SoundTable
 from tests.service import Service
 
 IVRD = str(Path(sys.executable).with_name("ivrd"))
@@ -26,12 +27,16 @@ async def main(call):
     choice = await call.menu("menu", "12", timeout=60)
     await call.set(PIN=pin, CHOICE=choice or "")
 
+async def reads_back(call):
+    pin = await call.digits(["press", "digits/7"], max=4, timeout=60, secret=True)
+    await call.say_digits(pin)
+
 async def flood(call):
     await call.digits("go", max=1, timeout=60)
     for _ in range(4000):
         await call.set(X="y")
 """
-APPS = "".join(f'[apps.{name}]\nhandler = "menu:{name}"\nworkers = 1\n' for name in ("main", "flood"))
+APPS = "".join(f'[apps.{name}]\nhandler = "menu:{name}"\nworkers = 1\n' for name in ("main", "reads_back", "flood"))
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +114,26 @@ async def test_a_live_call_as_a_ladder_and_in_a_file(ivrd: Service, tmp_path: Pa
     recording = json.loads(path.read_text())
     assert (recording["app"], recording["args"], recording["result"]) == ("main", ["x"], "completed")
     assert "8642" not in path.read_text()
+
+
+async def test_what_may_be_a_secrets_digits_is_covered_and_plays_again(ivrd: Service, tmp_path: Path) -> None:
+    path = tmp_path / "call.rec"
+    sounds = SoundTable({f"digits/{digit}": 0.1 for digit in "86427"})
+    async with open_exchange(sounds=sounds) as exchange:
+        call = exchange.dial([str(ivrd.shim), f"--socket={ivrd.socket}", "reads_back"])
+        await call.hears("press")
+        async with tracing(ivrd, only_call(ivrd), "--save", str(path)) as trace:
+            await trace.sees("of reads_back")
+            call.press("8642")
+            await call.ended()
+            text = await trace.ended()
+    assert text.count("A,digits/****") == text.count("F,digits/****") == 4
+    assert not re.search("digits/[8642]", text + path.read_text())
+    replay = [IVRD, "dial", "-c", str(ivrd.config_file), "reads_back", "--replay", str(path), "--secret=8642", "--fast"]
+    done = await trio.run_process(replay, capture_stdout=True, check=False)
+    _, _, diff = done.stdout.decode().partition("the app behaves differently:\n")
+    differs = [line.strip() for line in diff.splitlines() if line.strip()[0] in "+-"]
+    assert differs == ["+A,press", "+A,digits/****"], "who looked came late"
 
 
 @pytest.mark.parametrize("which", [["--next"], ["--app", "main"]])

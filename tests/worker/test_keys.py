@@ -181,3 +181,28 @@ def test_no_secret_is_shown_in_part() -> None:
     for digits in ("12", "1234", "", "1234"):
         secrets.keep(digits)
     assert secrets.masked("pin 1234 and 12, not 21") == "pin **** and ****, not 21"
+
+
+def test_a_secret_is_covered_as_a_number_too() -> None:
+    secrets = Secrets()
+    secrets.keep("00471")
+    secrets.keep("001")
+    assert secrets.masked("bad pin 471, 1 try left") == "bad pin ****, 1 try left"
+
+
+@pytest.mark.parametrize(
+    ("text", "covered"),
+    [
+        ("A,digits/8", "A,digits/****"),
+        ("F,/sounds/en/digits/star", "F,/sounds/en/digits/****"),
+        ("prompt 'digits/h-12' was not found", "prompt 'digits/****' was not found"),
+        ("A,my-digits/8", "A,my-digits/****"),
+        ("A,digits-are/8", "A,digits-are/8"),
+    ],
+)
+def test_what_is_said_digit_by_digit_is_covered_where_there_is_a_secret(text: str, covered: str) -> None:
+    secrets = Secrets()
+    assert secrets.masked(text) == text
+    secrets.keep("4711")
+    assert secrets.masked(text) == covered
+    assert secrets.masked(covered) == covered
