@@ -203,7 +203,7 @@ def _channel(name: str, order: Order, wire: Wire) -> Channel:
 
 def _served(call: LocalCall, wire: Wire, problem: str, loose: list[str]) -> Served:
     result = call.result.result if call.result else ""
-    return Served(call, wire, result, problem, [*map(call.masked, call.problems), *loose])
+    return Served(call, wire, result, problem, [call.masked(text) for text in (*call.problems, *loose)])
 
 
 class _Loose:
@@ -214,4 +214,4 @@ class _Loose:
 
     def error(self, event: str, **fields: object) -> None:
         """Keep it."""
-        self.lines.append(f"{event}: {fields}")
+        self.lines.append(f"{event}: {fields.get('exception') or fields}")

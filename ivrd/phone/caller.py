@@ -185,6 +185,10 @@ class Caller:
         """What happened, a line for each thing; secret digits are masked."""
         return self._call.transcript()
 
+    def masked(self, text: str) -> str:
+        """Give a text without this call's secret digits."""
+        return self._call.masked(text)
+
     def unseen(self) -> list[str]:
         """Tell what went wrong in the app that no method of this caller has raised."""
         return [text for text in self._call.problems if not (self._told and text.startswith("call.app_error"))]
@@ -301,7 +305,12 @@ class Ivr:
             return []
         self._world.close()
         problems = [f"{text}\nin the call:{each.transcript()}" for each in self._callers for text in each.unseen()]
-        return problems + self._world.loose
+        return problems + list(map(self._masked, self._world.loose))
+
+    def _masked(self, text: str) -> str:
+        for caller in self._callers:
+            text = caller.masked(text)
+        return text
 
     def _world_of(self, backend: Literal["asyncio", "trio"]) -> World:
         if self._world is None:

@@ -25,6 +25,7 @@ from ivrd.simulator.channel import Channel
 from ivrd.wire.messages import Ended, Start
 from ivrd.worker.call import Call
 from ivrd.worker.handler import Handler, is_async
+from ivrd.worker.secrets import Secrets
 from ivrd.worker.session import Session
 from ivrd.worker.sync import SyncCall
 
@@ -293,3 +294,6 @@ class _Problems:
     def error(self, event: str, **fields: object) -> None:
         """Keep what a person needs of it."""
         self._call.note_problem(event, str(fields.get("exception") or fields.get("error") or fields))
+
+    def cover(self, secrets: Secrets) -> None:
+        """What a session logs is covered already."""

@@ -171,9 +171,7 @@ class World:
 
     def error(self, event: str, **fields: object) -> None:
         """Take note of what a task raised that no call answers for; see `worker.session.ErrorLog`."""
-        error = fields.get("exc_info")
-        text = "".join(traceback.format_exception(error)) if isinstance(error, BaseException) else str(fields)
-        self.loose.append(f"{event}: {text}")
+        self.loose.append(f"{event}: {fields.get('exception') or fields}")
 
     def _stuck(self) -> Stuck:
         frame = sys._current_frames().get(self._thread.ident or 0)

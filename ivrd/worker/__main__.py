@@ -1,7 +1,8 @@
 """`python -m ivrd.worker`: what the daemon starts; not for people.
 
 The rule that holds here: what the daemon told this process is out of the environment before the app can see it, and
-signals that are meant for the daemon do nothing here. What the app prints is in the log at once, and a line at a time.
+signals that are meant for the daemon do nothing here. What the app prints is in the log at once, and a line at a time;
+what it lets pass is in the log without a secret.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def main() -> None:
     # The daemon asks a stuck worker for its stacks by this signal.
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     log = WorkerLog(spec)
+    log.tell_uncaught()
     options: dict[str, Any] = {}
     if spec.app.backend == "asyncio":
         from ivrd.worker.isolation import IsolatingLoop

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakSet
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     import asyncio
 
     from ivrd.worker.call import Call
+    from ivrd.worker.secrets import Secrets
     from ivrd.worker.sync import SyncCall
 
-__all__ = ["Handler", "Runner", "current_runner", "is_async"]
+__all__ = ["Handler", "Runner", "current_runner", "is_async", "runner_in"]
 
 Handler: TypeAlias = "Callable[[Call], Awaitable[object]] | Callable[[SyncCall], object]"
 
@@ -41,14 +42,19 @@ class Runner:
     Args:
         handler: the app's function.
         call: what it gets, matching its kind.
+        secrets: the call's.
 
     Attributes:
+        call_id: the call's id.
+        secrets: the call's, to be covered in what is told of its tasks.
         scope: cancelling it cancels an `async def` handler, and no longer waits for the thread of a plain one.
         finished: it does not run: not yet, or it has returned or raised, even if nobody waited for that.
         on_thread: it runs on a thread.
     """
 
-    def __init__(self, handler: Handler, call: Call | SyncCall) -> None:
+    def __init__(self, handler: Handler, call: Call | SyncCall, secrets: Secrets) -> None:
+        self.call_id = call.id
+        self.secrets = secrets
         self.scope = anyio.CancelScope()
         self.finished = True
         self.on_thread = not is_async(handler)
@@ -114,3 +120,8 @@ def _cancellation(error: BaseException) -> BaseException | None:
 def current_runner() -> Runner | None:
     """Give the runner of the handler in whose context this is called."""
     return _runner.get()
+
+
+def runner_in(context: Context) -> Runner | None:
+    """Give the runner of the handler that a context comes from."""
+    return context.get(_runner)

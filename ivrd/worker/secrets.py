@@ -39,6 +39,13 @@ class Secrets:
             text = text.replace(digits, COVER)
         return cover_spoken(text) if self._digits else text
 
+    def masked_elsewhere(self, text: str) -> str:
+        """Give a text that belongs to no call in particular without these digits, unless they are but one or two."""
+        for digits in self._digits:
+            if len(digits) >= _MANY:
+                text = text.replace(digits, COVER)
+        return text
+
 
 def cover_spoken(text: str) -> str:
     """Give the text without what the stock prompts in it say."""

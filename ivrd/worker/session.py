@@ -25,10 +25,11 @@ from ivrd.worker.call import Call
 from ivrd.worker.channel import Channel
 from ivrd.worker.handler import Handler, Runner, is_async
 from ivrd.worker.keys import Fate
+from ivrd.worker.secrets import Secrets
 from ivrd.worker.sync import SyncCall
 from ivrd.worker.transport import Transport
 
-__all__ = ["CALL_ID", "STATUS", "ErrorLog", "Session"]
+__all__ = ["CALL_ID", "STATUS", "CoveringLog", "ErrorLog", "Session"]
 
 STATUS: Final = "IVRD_STATUS"
 """The channel variable that says why ivrd sent a call on in the dialplan."""
@@ -42,6 +43,14 @@ class ErrorLog(Protocol):
 
     def error(self, event: str, **fields: object) -> object:
         """Write one line."""
+        ...
+
+
+class CoveringLog(ErrorLog, Protocol):
+    """A log for all calls, in which those of others must not be read either."""
+
+    def cover(self, secrets: Secrets) -> None:
+        """Let a call's secrets appear in no line, for as long as anything of the call is there."""
         ...
 
 
@@ -72,7 +81,7 @@ class Session:
         transport: Transport,
         *,
         close_timeout: float,
-        log: ErrorLog,
+        log: CoveringLog,
     ) -> None:
         self.id = start.id
         self._start = start
@@ -101,7 +110,8 @@ class Session:
             attempt=start.attempt,
             allow_functions=app.allow_functions,
         )
-        self._runner = Runner(handler, call if is_async(handler) else SyncCall(call))
+        self._runner = Runner(handler, call if is_async(handler) else SyncCall(call), self._channel.secrets)
+        log.cover(self._channel.secrets)
 
     # For the owner
 

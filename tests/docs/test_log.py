@@ -10,7 +10,7 @@ from tests.docs.pages import ROOT
 
 PAGE = (ROOT / "docs" / "log.md").read_text()
 LEVELS = {"debug", "info", "warning", "error", "exception"}
-WORKERS_WORD = re.compile(r"(app|call|daemon|lifespan|task|worker)\.[a-z_]+")
+WORKERS_WORD = re.compile(r"(app|call|daemon|lifespan|task|thread|worker)\.[a-z_]+")
 
 
 def calls() -> Iterator[ast.Call]:

@@ -131,7 +131,7 @@ class FakeDaemon:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.workers: list[Worker] = []
         self.listener: socket.socket | None = None
-        self._count = 0
+        self.called = 0
         self._log_fd: int | None = None
         self.listen()
 
@@ -231,8 +231,8 @@ class FakeDaemon:
         **fields: Any,
     ) -> tuple[str, PatientCall]:
         """Give a worker a new call of the simulator's; waits for `Started`."""
-        self._count += 1
-        call_id = f"call{self._count}"
+        self.called += 1
+        call_id = f"call{self.called}"
         channel = Channel(
             ("/bin/app",), options, sounds=SOUNDS, variables=variables, hung_up=hung_up, patience=10.0, trace=trace,
             epoch=time.time(),

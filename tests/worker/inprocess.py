@@ -16,6 +16,7 @@ from ivrd.simulator.channel import Channel
 from ivrd.simulator.sounds import SoundTable
 from ivrd.wire.messages import Ended, Start
 from ivrd.worker.handler import Handler
+from ivrd.worker.secrets import Secrets
 from ivrd.worker.session import Session
 
 SOUNDS = SoundTable({"short": 0.2, "welcome": 1.0, "long": 60.0}, missing={"nope"}, unopenable={"locked"})
@@ -123,6 +124,9 @@ class Errors:
 
     def error(self, event: str, **fields: object) -> None:
         self.lines.append((event, fields))
+
+    def cover(self, secrets: Secrets) -> None:
+        pass
 
     @property
     def events(self) -> list[str]:
