@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup
 
 from ivrd.config import App
 from ivrd.simulator.caller import SimulatedCall
-from ivrd.simulator.channel import Channel
+from ivrd.simulator.channel import KEY_LOST, Channel
 from ivrd.wire.messages import Ended, Start
 from ivrd.worker.call import Call
 from ivrd.worker.handler import Handler, is_async
@@ -140,7 +140,7 @@ class LocalCall(SimulatedCall):
 
     def key_fate(self, number: int) -> Literal["secret", "public", "untaken"]:
         """Say whether a key may be shown; see `worker.keys.Keys.fate`."""
-        if any(line.text.startswith("key ") for line in self.channel.log if line.level == "SIMULATOR"):
+        if any(line.text == KEY_LOST for line in self.channel.log):
             return "secret"  # some were lost on their way, so that which is which is not known
         return self._session.key_fate(number)
 

@@ -20,7 +20,10 @@ from .reader import StreamReader
 from .records import KEYS, Outcome, Trace
 from .sounds import Sounds, SoundTable
 
-__all__ = ["Channel"]
+__all__ = ["KEY_LOST", "Channel"]
+
+KEY_LOST = "a key was lost: the channel thread was sending DTMF"
+"""What is in a call's log for each key that was pressed in vain."""
 
 
 class Channel(Application):
@@ -306,8 +309,9 @@ class Channel(Application):
 
     def _lose_keys(self) -> None:
         # ast_safe_sleep throws away every frame that it reads, control frames excepted; DTMF frames are not.
-        for key in self._keys:
-            self._say("SIMULATOR", f"key {key} was lost: the channel thread was sending DTMF")
+        # Which key it was is not said: here nobody knows of a secret, and this is told wherever the call is.
+        for _ in self._keys:
+            self._say("SIMULATOR", KEY_LOST)
         self._keys.clear()
 
     def _next_tick(self) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -235,3 +236,20 @@ async def test_secret_digits_are_in_no_transcript(ivr: Ivr, tmp_path: Path) -> N
     assert (caller.variables["PIN"], caller.variables["AMOUNT"]) == ("8642", "17")
     pressed = [line.split("presses ")[1] for line in caller.transcript().splitlines() if "presses" in line]
     assert pressed == ["****"] * 4 + ["1", "7"]
+
+
+async def test_a_key_that_was_lost_is_in_no_transcript_for_it_might_be_a_secrets(ivr: Ivr) -> None:
+    async def app(call: Call) -> None:
+        await call.play("welcome")
+        await call.send_dtmf("1")
+        await call.digits(max=4, timeout=2, secret=True)
+
+    caller = await ivr.dial(app)
+    await caller.hears("welcome")
+    await caller.wait(1.1)
+    await caller.press("8")
+    await caller.wait(1)
+    await caller.press("642")
+    await caller.ended()
+    assert "a key was lost" in caller.transcript()
+    assert not re.search("(?:key|presses) [0-9]", caller.transcript())
