@@ -162,7 +162,8 @@ class Call(Controls):
             timeout: seconds to wait for the first digit, from the end of the prompt.
             digit_timeout: seconds to wait for each further digit.
             terminators: keys that end the entry and are not part of it; "" for none.
-            secret: they appear in no log; what is logged of this call shows `****` in their place.
+            secret: they appear in no log, trace or recording of ivrd's: `****` stands in their place from now on, and
+                for the names of prompts that say digits. Where that ends is said in docs/security.md.
             type_ahead: keys pressed before the question count; False throws them away.
 
         Returns:

@@ -45,7 +45,7 @@ class WorkerLog:
             fields["exception"] = "".join(traceback.format_exception(error))
         for name, value in fields.items():
             if isinstance(value, str) and name != "call":
-                fields[name] = self._masked(value)
+                fields[name] = self.masked(value)
         self.prepare().error(event, **fields)
 
     def cover(self, secrets: Secrets) -> None:
@@ -53,7 +53,8 @@ class WorkerLog:
         with self._lock:
             self._secrets.add(secrets)
 
-    def _masked(self, text: str) -> str:
+    def masked(self, text: str) -> str:
+        """Give a text that belongs to no call in particular without the secrets of all calls."""
         with self._lock:
             known = list(self._secrets)
         for secrets in known:
@@ -76,7 +77,7 @@ class WorkerLog:
         # In Python's own words: this may come in the middle of anything, another line of the log included.
         what = failed.err_msg or "Exception ignored in"
         error = "".join(traceback.format_exception(failed.exc_type, failed.exc_value, failed.exc_traceback))
-        sys.stderr.write(self._masked(f"{what}: {failed.object!r}\n{error}"))
+        sys.stderr.write(self.masked(f"{what}: {failed.object!r}\n{error}"))
 
     def prepare(self) -> FilteringBoundLogger:
         """Make the logger, so that the first error need not wait for it. Any thread may do that."""
