@@ -24,6 +24,7 @@ _KEYS: Final = b"0123456789*#ABCDabcd"
 _KEPT: Final = 1000  # lines that wait to be told; a slow listener misses what is beyond
 _HELD_BACK_S: Final = 2.0  # for a key to be taken by the app
 _MESSAGE_BYTES: Final = 60_000
+_OVERHEAD: Final = 30  # bytes of a line's time and kind in a message
 _LINE_BYTES: Final = 4096  # Asterisk's longest is half of that
 
 
@@ -90,11 +91,17 @@ class Tap:
             fate = "public" if number is None else self._session.key_fate(number)
             if fate == "untaken" and not final and now - at < _HELD_BACK_S:
                 break
-            size += len(line) + 30
+            if fate != "public":
+                text = MASKED
+            elif number is not None:
+                text = shown(kind, line)
+            else:
+                text = self._session.masked(shown(kind, line))
+            # What travels is the text: a byte that is no UTF-8 becomes three, and what covers a digit is four.
+            size += len(text.encode()) + _OVERHEAD
             if size > _MESSAGE_BYTES:
                 break
-            text = MASKED if fate != "public" else shown(kind, line) if number is not None else None
-            told.append(WireLine(round(at, 4), kind, self._session.masked(shown(kind, line)) if text is None else text))
+            told.append(WireLine(round(at, 4), kind, text))
         del self._waiting[: len(told)]
         return told
 
