@@ -63,13 +63,14 @@ class Wire:
 
     def __init__(self) -> None:
         self.call: SimulatedCall | None = None
-        self._lines: list[tuple[float, Literal["event", "command", "stderr"], bytes]] = []
+        # Time, who said it, the line, and whether it is the event of a key: the screen looks at them again and again.
+        self._lines: list[tuple[float, Literal["event", "command", "stderr"], bytes, bool]] = []
         self.dropped = 0
 
     def __call__(self, at: float, kind: Literal["event", "command", "stderr"], line: bytes) -> None:
         """Take a line; see `simulator.records.Trace`."""
         if len(self._lines) < _KEPT:
-            self._lines.append((at, kind, line))
+            self._lines.append((at, kind, line, is_key(kind, line)))
         else:
             self.dropped += 1
 
@@ -80,11 +81,11 @@ class Wire:
             last: how many, from the end; all when not given.
         """
         first = 0 if last is None else max(0, len(self._lines) - last)
-        number = sum(is_key(kind, line) for _, kind, line in self._lines[:first])
+        number = sum(key for *_, key in self._lines[:first])
         lines = []
-        for at, kind, line in self._lines[first:]:
+        for at, kind, line, key in self._lines[first:]:
             text = shown(kind, line)
-            if is_key(kind, line):
+            if key:
                 if self.call is not None and self.call.key_fate(number) != "public":
                     text = MASKED
                 number += 1

@@ -11,6 +11,8 @@ from typing import Final, Literal, Protocol
 
 import anyio
 
+from ivrd import eivr
+from ivrd.errors import AsteriskProtocolError
 from ivrd.wire.messages import WireLine
 from ivrd.worker.keys import Fate
 from ivrd.worker.transport import StdioTransport
@@ -20,7 +22,6 @@ __all__ = ["MASKED", "Tap", "is_key", "shown"]
 MASKED: Final = "?"
 """Stands in the event of a key for one that is not shown."""
 
-_KEYS: Final = b"0123456789*#ABCDabcd"
 _KEPT: Final = 1000  # lines that wait to be told; a slow listener misses what is beyond
 _HELD_BACK_S: Final = 2.0  # for a key to be taken by the app
 _MESSAGE_BYTES: Final = 60_000
@@ -72,7 +73,8 @@ class Tap:
     def overhear(self, data: bytes) -> None:
         """Take what was read before this session had the call, or is being read."""
         number = self._session.pressed
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, rest = (self._rest + data).split(b"\n")
+        self._rest = rest[:_LINE_BYTES]
         for line in lines:
             key = is_key("event", line)
             self._note("event", line, number if key else None)
@@ -135,5 +137,8 @@ def shown(kind: str, line: bytes) -> str:
 
 
 def is_key(kind: str, line: bytes) -> bool:
-    """Whether this is the event of a key: `D` with data is the one of a dropped prompt."""
-    return kind == "event" and line[:1] != b"" and line[:1] in _KEYS and line.count(b",") == 1
+    """Whether this is the event of a key as the call counts them: `D` with data is the one of a dropped prompt."""
+    try:
+        return kind == "event" and isinstance(eivr.parse(line.removesuffix(b"\n")), eivr.Key)
+    except AsteriskProtocolError:
+        return False

@@ -86,6 +86,21 @@ async def test_keys_are_told_as_what_they_were_for(call: Call, autojump_clock: t
     assert texts(tap, final=True) == ["?"], "D without data is a key as well"
 
 
+async def test_what_only_looks_like_a_key_moves_none(call: Call) -> None:
+    """The second line of a variable, for one: the call does not count it."""
+    tap = Tap(call, call, 0.0)  # type: ignore[arg-type]
+    call.fates = {0: "public", 1: "secret", 2: "public"}
+    tap.overhear(b"1,1700000000\n5,x\n8,1700000000\n2,1700000000\n")
+    assert texts(tap) == ["1", "5", "?", "2"]
+
+
+async def test_a_line_without_an_end_is_not_kept(call: Call) -> None:
+    tap = Tap(call, call, 0.0)  # type: ignore[arg-type]
+    for _ in range(10):
+        tap.overhear(b"G,1700000000,X=" + b"y" * 60_000)
+    assert len(tap._rest) <= 4096
+
+
 async def test_secrets_are_masked_wherever_they_are(call: Call) -> None:
     tap = Tap(call, call, 0.0)  # type: ignore[arg-type]
     call.write(b"V,PIN=8642\n")
