@@ -24,7 +24,8 @@ from ivrd.simulator.caller import SimulatedCall
 from ivrd.simulator.channel import KEY_LOST, Channel
 from ivrd.wire.messages import Ended, Start
 from ivrd.worker.call import Call
-from ivrd.worker.handler import Handler, is_async
+from ivrd.worker.handler import Handler
+from ivrd.worker.kinds import begin, is_async, require_run
 from ivrd.worker.secrets import Secrets
 from ivrd.worker.session import Session
 from ivrd.worker.sync import SyncCall
@@ -235,7 +236,7 @@ class LocalCall(SimulatedCall):
             @functools.wraps(function)
             def on_thread(call: SyncCall) -> None:
                 try:
-                    function(_WatchedCall(call, self))
+                    require_run(function, function(_WatchedCall(call, self)))
                 except BaseException as error:
                     self._raised = error
                     raise
@@ -245,7 +246,7 @@ class LocalCall(SimulatedCall):
         @functools.wraps(function)
         async def on_loop(call: Call) -> None:
             try:
-                await function(call)
+                await begin(function, call)
             except anyio.get_cancelled_exc_class():
                 raise
             except BaseException as error:

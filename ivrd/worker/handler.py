@@ -6,15 +6,15 @@ running can be found by its call.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Awaitable, Callable
 from contextvars import Context, ContextVar
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakSet
 
 import anyio
+
+from ivrd.worker.kinds import begin, is_async, require_run
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,17 +23,11 @@ if TYPE_CHECKING:
     from ivrd.worker.secrets import Secrets
     from ivrd.worker.sync import SyncCall
 
-__all__ = ["Handler", "Runner", "current_runner", "is_async", "runner_in"]
+__all__ = ["Handler", "Runner", "current_runner", "runner_in"]
 
 Handler: TypeAlias = "Callable[[Call], Awaitable[object]] | Callable[[SyncCall], object]"
 
 _runner: ContextVar[Runner | None] = ContextVar("ivrd_call", default=None)
-
-
-@lru_cache(maxsize=64)  # asked for each call, and slow to find out
-def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling this gives something to await: an `async def`, or an object whose `__call__` is one."""
-    return any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
 
 
 class Runner:
@@ -78,7 +72,7 @@ class Runner:
                     return await anyio.to_thread.run_sync(self._run_on_thread, abandon_on_cancel=True, limiter=limiter)
                 self.finished = False
                 try:
-                    await self._handler(self._call)
+                    await begin(self._handler, self._call)
                 finally:
                     self.finished = True
         except BaseException as error:
@@ -91,7 +85,7 @@ class Runner:
     def _run_on_thread(self) -> BaseException | None:
         self.finished = False
         try:
-            self._handler(self._call)
+            require_run(self._handler, self._handler(self._call))
         except BaseException as error:
             return error
         finally:

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from ivrd.config import App
 from ivrd.errors import AppLoadError
 from ivrd.worker.handler import Handler
+from ivrd.worker.kinds import never_runs
 
 __all__ = ["Lifespan", "load"]
 
@@ -37,6 +38,11 @@ def load(app: App) -> tuple[Handler, Lifespan]:
     if app.path:
         sys.path.insert(0, app.path)
     handler = _function("handler", app.handler, "one argument, the call", None)
+    if never_runs(handler):
+        raise AppLoadError(
+            f"handler {app.handler!r} has a `yield`, so that calling it runs nothing of it: let it await or return, "
+            f"and move what yields into a function of its own"
+        )
     lifespan = _function("lifespan", app.lifespan, "no argument") if app.lifespan else nullcontext
     return handler, lifespan
 

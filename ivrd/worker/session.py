@@ -23,8 +23,9 @@ from ivrd.wire.messages import Ended, HeldCall, Result, Start, Tally
 from ivrd.worker import tally
 from ivrd.worker.call import Call
 from ivrd.worker.channel import Channel
-from ivrd.worker.handler import Handler, Runner, is_async
+from ivrd.worker.handler import Handler, Runner
 from ivrd.worker.keys import Fate
+from ivrd.worker.kinds import is_async
 from ivrd.worker.secrets import Secrets
 from ivrd.worker.sync import SyncCall
 from ivrd.worker.transport import Transport
