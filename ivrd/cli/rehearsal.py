@@ -42,7 +42,13 @@ def rehearse(name: str, app: App) -> str | None:
         return f"importing it takes longer than {PATIENCE:g} s"
     if done.returncode == 0 and done.stdout == b"well":
         return None
-    return done.stdout.decode(errors="replace") or f"importing it ended the process with status {done.returncode}"
+    if done.stdout:
+        return done.stdout.decode(errors="replace")
+    ended = f"killed by signal {-done.returncode}" if done.returncode < 0 else f"ended with status {done.returncode}"
+    return (
+        f"importing it got the process {ended}: an import must not end its process (os._exit, a crash in C); "
+        f"move what does so into the lifespan or the handler"
+    )
 
 
 def _main() -> None:

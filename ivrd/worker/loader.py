@@ -53,14 +53,18 @@ def _function(key: str, name: str, takes: str, *args: object) -> Any:
         found: Any = importlib.import_module(module_name)
     except BaseException as error:
         raise AppLoadError(
-            f"{key} {name!r}: importing {module_name} raised {type(error).__name__}: {error}; "
+            f"{key} {name!r}: importing {module_name} raised {_in_a_line(error)}; "
             f"see that the app's path and the installed packages are right"
         ) from error
+    holder = module_name
     for part in path.split("."):
         try:
             found = getattr(found, part)
         except AttributeError:
-            raise AppLoadError(f"{key} {name!r}: {found.__name__} has no {part!r}; check the function's name") from None
+            raise AppLoadError(f"{key} {name!r}: {holder} has no {part!r}; check the function's name") from None
+        except Exception as error:
+            raise AppLoadError(f"{key} {name!r}: getting {part!r} of {holder} raised {_in_a_line(error)}") from error
+        holder = f"{holder}.{part}"
     if not callable(found):
         raise AppLoadError(f"{key} {name!r} is of type {type(found).__name__}: name a function")
     try:
@@ -70,3 +74,9 @@ def _function(key: str, name: str, takes: str, *args: object) -> Any:
     except ValueError:
         pass  # some callables do not tell what they take
     return found
+
+
+def _in_a_line(error: BaseException) -> str:
+    # The whole of it is in the cause; a message of many lines would look like many errors.
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

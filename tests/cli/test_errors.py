@@ -97,6 +97,13 @@ def test_a_missing_configuration(tmp_path: Path, command: str) -> None:
         ("bad:main", "def other(call):\n    pass\n", ("main",)),
         ("bad:main", "main = 3\n", ("int",)),
         ("bad:main", "async def main():\n    pass\n", ("one argument",)),
+        ("bad:main", "async def main(call):\n    yield\n", ("yield",)),
+        ("bad:x.y", "x = 3\n", ("bad.x has no 'y'",)),
+        ("bad:x.y", "class x:\n    y = property()\nx = x()\n", ("bad.x has no 'y'",)),
+        ("bad:x.y", "class x:\n    y = property(lambda self: 1 / 0)\nx = x()\n", ("'y' of bad.x", "ZeroDivisionError")),
+        ("bad:main", "raise RuntimeError('first\\n  second\\nthird')\n", ("RuntimeError: first second third;",)),
+        ("bad:main", "raise RuntimeError\n", ("raised RuntimeError;",)),
+        ("bad:main", "def main(call:\n", ("SyntaxError", "bad.py")),
     ],
 )
 def test_an_app_that_does_not_import(tmp_path: Path, handler: str, source: str, words: tuple[str, ...]) -> None:
@@ -108,6 +115,20 @@ def test_an_app_that_does_not_import(tmp_path: Path, handler: str, source: str, 
         line = one_line(done) if command == "check" else done.stderr.splitlines()[-1]
         assert all(word in line for word in ("a", *words)), done.stderr
     assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("import os\nos._exit(0)\n", "ended with status 0: an import must not"),
+        ("import os\nos.abort()\n", "killed by signal 6: an import must not"),
+    ],
+)
+def test_an_import_that_ends_its_process(tmp_path: Path, source: str, words: str) -> None:
+    (tmp_path / "bad.py").write_text(source)
+    done = ivrd("check", "--config", config(tmp_path, '[apps.a]\nhandler = "bad:main"'))
+    assert done.returncode == 1
+    assert words in one_line(done)
 
 
 def test_check_says_that_all_is_well(tmp_path: Path) -> None:
