@@ -20,6 +20,7 @@ from ivrd.eivr.commands import (
     log,
     play_now,
     send_dtmf,
+    sending_seconds,
     set_function,
     set_variables,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "parse",
     "play_now",
     "send_dtmf",
+    "sending_seconds",
     "set_function",
     "set_variables",
     "tag",

@@ -34,6 +34,7 @@ __all__ = [
     "log",
     "play_now",
     "send_dtmf",
+    "sending_seconds",
     "set_function",
     "set_variables",
 ]
@@ -44,6 +45,8 @@ MIN_LINE: Final = 3
 """Bytes below which Asterisk drops a line unread, once the newline and trailing blanks are off."""
 
 _LONGEST_MS: Final = 60_000
+_PAUSE_MS: Final = 250
+_SHORTEST_KEY_MS: Final = 100
 _FILLER: Final = "ivrd"
 # `X` is missing on purpose: it is `E` without the reply, deprecated.
 _LINE: Final = re.compile(rb"[ADEGHILOPSTV],[^\0\r\n]*[^\0-\x20][^\0\r\n]*\n")
@@ -114,6 +117,17 @@ def send_dtmf(digits: str, interval_ms: int | None = None, duration_ms: int | No
         raise InvalidValue(f"DTMF digits {_shown(digits)}: send one or more of 0-9, *, #, A-D, w, W and F")
     words = [digits, _milliseconds("interval_ms", interval_ms), _milliseconds("duration_ms", duration_ms)]
     return _line("D", ",".join(words).rstrip(","))
+
+
+def sending_seconds(digits: str, interval_ms: int | None = None, duration_ms: int | None = None) -> float:
+    """Reckon for how long `send_dtmf` keeps the channel's thread busy; arguments as there, and legal ones.
+
+    A tenth of a second comes first, and each key is followed by its pause (`ast_dtmf_stream` in `main/app.c`).
+    """
+    pause = (interval_ms or _PAUSE_MS) / 1000
+    key = max(duration_ms or 0, _SHORTEST_KEY_MS) / 1000 + pause
+    lengths = {"w": 0.5, "W": 1.0, "f": pause, "F": pause}
+    return 0.1 + sum(lengths.get(digit, key) for digit in digits)
 
 
 def set_variables(variables: Mapping[str, str]) -> bytes:

@@ -6,6 +6,7 @@ command is one write of one whole line, and all commands of a call leave in the 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -55,6 +56,7 @@ class Channel:
         keys: the keys that were pressed.
         secrets: the digits that no log may show.
         active: when the last event came or the last command was sent.
+        sending_until: when the last key that was to be sent to the other end will be sent, or a moment that is past.
         over: why the app may send nothing any more, "" while it may.
         broken: a write failed because Asterisk is gone.
         setup_failure: what the last `T` failed with.
@@ -67,6 +69,7 @@ class Channel:
         self.keys = Keys()
         self.secrets = Secrets()
         self.started = self.active = anyio.current_time()
+        self.sending_until = -math.inf
         self.over = ""
         self.broken = False
         self.setup_failure = ""
@@ -185,6 +188,17 @@ class Channel:
             CallEnded: the call is over, or became so before all was written.
         """
         self.post(*lines)
+        await self.written()
+
+    async def send_keys(self, line: bytes, seconds: float) -> None:
+        """Send a command of the app's that keeps Asterisk busy for so long, and wait until it is written.
+
+        Raises:
+            CallEnded: the call is over, or became so before it was written.
+        """
+        self.post(line)
+        # It is dealt with when those before it are.
+        self.sending_until = max(self.sending_until, self.active) + seconds
         await self.written()
 
     async def written(self) -> None:

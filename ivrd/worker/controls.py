@@ -166,6 +166,8 @@ class Controls:
     async def send_dtmf(self, digits: str, *, interval_ms: int | None = None, duration_ms: int | None = None) -> None:
         """Send keys to the other end; what plays stops for so long, and keys of the caller's are lost meanwhile.
 
+        This does not wait until they are sent; all that is sent after it waits for that in Asterisk.
+
         Args:
             digits: `0`-`9`, `*`, `#`, `A`-`D`; `w` waits half a second.
             interval_ms: milliseconds between them; Asterisk's own is 250.
@@ -177,7 +179,7 @@ class Controls:
         """
         line = self._channel.make(eivr.send_dtmf, digits, interval_ms, duration_ms)
         self._channel.require_caller()
-        await self._channel.send(line)
+        await self._channel.send_keys(line, eivr.sending_seconds(digits, interval_ms, duration_ms))
 
     async def log(self, text: str) -> None:
         """Write a line to Asterisk's log; secret digits are masked, what does not fit is cut.

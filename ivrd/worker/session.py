@@ -58,6 +58,7 @@ class CoveringLog(ErrorLog, Protocol):
 class _Verdict(NamedTuple):
     result: Result
     detail: str
+    leaves: bool = False  # to the dialplan, by our word
 
 
 class Session:
@@ -144,9 +145,8 @@ class Session:
                 tasks.start_soon(self._read)
                 await self._supervise()
                 end_by = self._limits.end_by(anyio.current_time())
-                # Who sends `E` must hold stdout and stderr open until Asterisk has closed, or the call is hung up.
                 if not self._dropped:
-                    with anyio.CancelScope(deadline=end_by.closed):
+                    with anyio.CancelScope(deadline=end_by.closed + self._sends_for()):
                         await self._read_all.wait()
                 tasks.cancel_scope.cancel()
         finally:
@@ -259,7 +259,7 @@ class Session:
                 now,
                 admitted=self._admitted,
                 active=self._channel.active,
-                playing_until=self._channel.playlist.playing_until(),
+                playing_until=max(self._channel.playlist.playing_until(), self._channel.sending_until),
             )
             if due.at <= now:
                 limit = getattr(self._limits, due.which)
@@ -267,6 +267,16 @@ class Session:
                 return
             with anyio.CancelScope(deadline=due.look_again):
                 await self._decided.wait()
+
+    def _sends_for(self) -> float:
+        """For how many more seconds Asterisk is known to be busy with keys that the app sent, if it may not be hurried.
+
+        Who sends `E` must hold stdout and stderr open until Asterisk has closed, or the call is hung up; and it reads
+        the `E` when the last key is out.
+        """
+        if self._verdict is None or not self._verdict.leaves:
+            return 0.0
+        return max(0.0, self._channel.sending_until - anyio.current_time())
 
     def _look(self) -> None:
         """Something came from Asterisk: is the caller gone?"""
@@ -286,13 +296,13 @@ class Session:
         lines.append(eivr.exit(message) if action == "exit" else eivr.hangup(message))
         if result == "completed" and self._channel.hungup:
             result = "hangup"  # under option i the handler goes on after the caller
-        self._decide(result, message, *lines)
+        self._decide(result, message, *lines, leaves=action == "exit")
 
-    def _decide(self, result: Result, detail: str, *lines: bytes) -> None:
+    def _decide(self, result: Result, detail: str, *lines: bytes, leaves: bool = False) -> None:
         """Pass the verdict, the first one only, and carry it out as far as that takes no waiting."""
         if self._verdict is not None:
             return
-        self._verdict = _Verdict(result, detail)
+        self._verdict = _Verdict(result, detail, leaves)
         self._channel.finish(f"the call is over ({result})", *lines)
         if not self._runner.on_thread:
             self._runner.scope.cancel()
@@ -300,8 +310,8 @@ class Session:
 
     def _ended(self) -> Ended:
         self._runner.cancel_leftovers()
-        result, detail = self._verdict or _Verdict("app_error", "")
-        return Ended(id=self.id, result=result, detail=detail, tally=self._channel.tally())
+        verdict = self._verdict or _Verdict("app_error", "")
+        return Ended(id=self.id, result=verdict.result, detail=verdict.detail, tally=self._channel.tally())
 
     # The reader
 

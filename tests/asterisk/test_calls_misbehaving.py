@@ -105,6 +105,10 @@ def exit_process_sync(call):
     call.play("beep")
     sys.exit(3)
 
+async def keys(call):
+    await call.send_dtmf("1" * 20)          # for seven seconds, and ivrd gives Asterisk five to close
+    await call.set(OUTCOME="sent")
+
 async def leave_task(call):
     async def forever():
         try:
@@ -201,6 +205,13 @@ def test_an_app_that_exits_its_process_ends_its_call_only(extension: str, house:
     house.asterisk.wait_log(r"WENT ON: exit_process\w* ERROR \.$")
     house.asterisk.wait_log(r"ivrd: app \w+ failed in call \S+: SystemExit: 3$")
     assert house.ivrd.wait_lines("ivrd_call")[0]["result"] == "app_error"
+
+
+def test_a_call_goes_on_however_long_its_last_keys_take(house: House) -> None:
+    """Asterisk reads nothing while it sends keys, and hangs up if all is closed when it reads again."""
+    house.asterisk.originate("Local/keys@async", application="Wait 60")
+    house.asterisk.wait_log(r"WENT ON: keys OK sent\.$")
+    assert house.ivrd.wait_lines("ivrd_call")[0]["result"] == "completed"
 
 
 def test_a_task_that_exits_its_process_ends_no_call(house: House) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ivrd import eivr
+from ivrd.simulator.arguments import sending_dtmf
 from ivrd.simulator.channel import KEY_LOST, Channel
 from ivrd.simulator.records import Outcome
 
@@ -199,6 +203,18 @@ def test_audio_goes_on_while_dtmf_is_sent_and_is_told_afterwards() -> None:
     assert line.take() == []
     assert line.channel.heard[0].end == pytest.approx(1.02)
     assert line.wait(0.1).take() == [("F", "bye")]
+
+
+@given(
+    st.text("0123456789*#ABCDabcdwWfF", min_size=1, max_size=30),
+    st.none() | st.integers(1, 60_000),
+    st.none() | st.integers(1, 60_000),
+)
+def test_a_sender_of_keys_knows_for_how_long(digits: str, interval: int | None, duration: int | None) -> None:
+    command = eivr.send_dtmf(digits, interval, duration).decode().rstrip()
+    _, sleeps, illegal = sending_dtmf(command.removeprefix("D,"))
+    assert illegal == ""
+    assert eivr.sending_seconds(digits, interval, duration) == pytest.approx(sum(sleep.seconds for sleep in sleeps))
 
 
 def test_keys_pressed_while_dtmf_is_sent_are_lost() -> None:

@@ -219,7 +219,7 @@ async def test_a_deadline_holds_even_if_the_task_ignores_its_cancellation(autoju
 
 async def test_a_call_that_asterisk_does_not_close_is_closed_in_time(autojump_clock: MockClock) -> None:
     async def handler(call: Call) -> None:
-        await call.send_dtmf("W" * 60)  # the channel thread is busy for a minute
+        one.caller.channel.stderr(b"half a line", one.caller.now())  # for the rest of which it waits
 
     async with running(handler) as one:
         ended = await one.end()
@@ -227,6 +227,51 @@ async def test_a_call_that_asterisk_does_not_close_is_closed_in_time(autojump_cl
         assert one.at == pytest.approx(5, abs=0.1)
         assert one.caller.closed
         assert one.caller.outcome is None
+
+
+async def test_a_call_that_leaves_is_held_until_the_last_key_is_sent(autojump_clock: MockClock) -> None:
+    """Asterisk reads nothing meanwhile; closed before it has read the `E`, it would hang up."""
+
+    async def handler(call: Call) -> None:
+        await call.send_dtmf("1" * 20)  # for seven seconds
+        await call.send_dtmf("W" * 60)  # and a minute
+
+    async with running(handler, idle_timeout=1.0) as one:
+        ended = await one.end()
+        assert ended.result == "completed"
+        assert one.at == pytest.approx(0.1 + 20 * 0.35 + 0.1 + 60, abs=0.1)
+        assert one.caller.outcome == "continued"
+
+
+async def test_a_call_that_leaves_while_keys_are_sent_ends_when_the_caller_hangs_up(autojump_clock: MockClock) -> None:
+    async def handler(call: Call) -> None:
+        await call.send_dtmf("W" * 60)
+
+    async with running(handler) as one:
+        await trio.sleep(20)
+        one.caller.hangup()
+        await one.end()
+        assert one.at == pytest.approx(20, abs=0.1)
+
+
+async def test_a_call_that_is_hung_up_waits_for_no_keys(autojump_clock: MockClock) -> None:
+    async def handler(call: Call) -> None:
+        await call.send_dtmf("W" * 60)
+        await call.hangup()
+
+    async with running(handler) as one:
+        await one.end()
+        assert one.at == pytest.approx(5, abs=0.1)
+
+
+async def test_while_keys_are_sent_a_call_is_not_idle(autojump_clock: MockClock) -> None:
+    async def handler(call: Call) -> None:
+        await call.send_dtmf("W" * 60)
+        await trio.sleep_forever()
+
+    async with running(handler, idle_timeout=10.0) as one:
+        assert (await one.end()).result == "timeout"
+        assert one.at == pytest.approx(70, abs=0.2)
 
 
 async def test_asterisk_dies(autojump_clock: MockClock) -> None:
