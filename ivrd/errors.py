@@ -48,7 +48,8 @@ class InvalidValue(IvrdError, ValueError):
     """An app asked for something that cannot be said to Asterisk safely; nothing was sent.
 
     Raised before a byte is written: commas and newlines in variable values, names that are dialplan functions, prompts
-    with control characters, lines that would be cut at 1,023 bytes.
+    with control characters, lines that would be cut at 1,023 bytes; and arguments that make no sense, such as a time
+    limit that is a text.
     """
 
 

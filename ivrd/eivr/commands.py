@@ -23,6 +23,7 @@ __all__ = [
     "MIN_LINE",
     "answer",
     "append",
+    "as_text",
     "autoclear",
     "check_line",
     "command_tag",
@@ -113,6 +114,8 @@ def send_dtmf(digits: str, interval_ms: int | None = None, duration_ms: int | No
     Raises:
         InvalidValue: no digits, others than these, too many for a line, or a time out of range.
     """
+    if not isinstance(digits, str):
+        raise _no_text("what is sent as DTMF", digits)
     if not _DTMF.fullmatch(digits):
         raise InvalidValue(f"DTMF digits {_shown(digits)}: send one or more of 0-9, *, #, A-D, w, W and F")
     words = [digits, _milliseconds("interval_ms", interval_ms), _milliseconds("duration_ms", duration_ms)]
@@ -149,6 +152,8 @@ def set_variables(variables: Mapping[str, str]) -> bytes:
     if not variables:
         raise InvalidValue("no variable to set: give at least one name and value")
     for name in variables:
+        if not isinstance(name, str):
+            raise _no_text("variable name", name)
         if not _NAME_TO_SET.fullmatch(name):
             raise InvalidValue(
                 f"variable name {_shown(name)}: use letters, digits and underscores only; "
@@ -172,6 +177,8 @@ def set_function(name: str, value: str, allowed: Collection[str]) -> bytes:
     Raises:
         InvalidValue: the name is not of that form or not allowed, or the value is not legal.
     """
+    if not isinstance(name, str):
+        raise _no_text("function name", name)
     call = _FUNCTION.fullmatch(name)
     if not call:
         raise InvalidValue(
@@ -200,6 +207,8 @@ def get_variables(*names: str) -> bytes:
     if not names:
         raise InvalidValue("no variable to get: give at least one name")
     for name in names:
+        if not isinstance(name, str):
+            raise _no_text("variable name", name)
         if not _NAME_TO_GET.fullmatch(name):
             raise InvalidValue(
                 f"variable name {_shown(name)}: ask for letters, digits and inner underscores; "
@@ -213,12 +222,12 @@ def get_params() -> bytes:
     return _line("P", "x")
 
 
-def log(text: str) -> bytes:
+def log(text: object) -> bytes:
     """Make `L`: a line in Asterisk's log.
 
     Args:
-        text: anything; control characters become blanks, what does not fit into a line is cut, nothing at all becomes
-            "ivrd".
+        text: anything, as `as_text` gives it; control characters become blanks, what does not fit into a line is cut,
+            nothing at all becomes "ivrd".
 
     Returns:
         The line.
@@ -226,14 +235,22 @@ def log(text: str) -> bytes:
     return _line("L", _free_text(text))
 
 
-def exit(text: str = "") -> bytes:  # noqa: A001 - the command's name in the protocol; used as `eivr.exit`
+def exit(text: object = "") -> bytes:  # noqa: A001 - the command's name in the protocol; used as `eivr.exit`
     """Make `E`: leave ExternalIVR, so that the dialplan continues; the text goes to Asterisk's log as in `log`."""
     return _line("E", _free_text(text))
 
 
-def hangup(text: str = "") -> bytes:
+def hangup(text: object = "") -> bytes:
     """Make `H`: hang up; the text goes to Asterisk's log as in `log`."""
     return _line("H", _free_text(text))
+
+
+def as_text(value: object) -> str:
+    """Give what `print` would, for free text; whatever it is, this raises nothing."""
+    try:
+        return str(value)
+    except Exception as error:
+        return f"<{type(value).__name__} whose str() raised {type(error).__name__}>"
 
 
 def command_tag(line: bytes) -> str:
@@ -261,7 +278,8 @@ def check_line(line: bytes) -> None:
 
 def _line(letter: str, data: str) -> bytes:
     try:
-        line = f"{letter},{data}\n".encode("utf-8", "surrogateescape")
+        # Joined and not formatted: of a `str` that is a member of an enum, formatting would make its name.
+        line = "".join((letter, ",", data, "\n")).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise InvalidValue(f"{_shown(data)} has half of a surrogate pair: pass text that can be encoded") from None
     check_line(line)
@@ -269,6 +287,8 @@ def _line(letter: str, data: str) -> bytes:
 
 
 def _prompt(prompt: str) -> str:
+    if not isinstance(prompt, str):
+        raise _no_text("prompt", prompt, "the name of one sound file as a str")
     if not prompt:
         raise InvalidValue("an empty prompt: give the name of a sound file")
     if _PROMPT_CONTROL.search(prompt):
@@ -281,7 +301,7 @@ def _prompt(prompt: str) -> str:
 def _value(name: str, value: str) -> str:
     # Not only mypy's business: a number or None reaches this place from call.set(COUNT=3).
     if not isinstance(value, str):
-        raise InvalidValue(f"value of {name} is of type {type(value).__name__}: pass a str")
+        raise _no_text(f"value of {name}", value)
     for mark, called in ((",", "comma"), ("\r", "CR"), ("\n", "LF"), ("\0", "NUL")):
         if mark in value:
             raise InvalidValue(
@@ -299,10 +319,15 @@ def _milliseconds(what: str, value: object) -> str:
     return str(value)
 
 
-def _free_text(text: str) -> str:
+def _free_text(text: object) -> str:
     room = MAX_LINE - len("L,\n")
-    plain = _CONTROL.sub(" ", text).encode("utf-8", "replace")[:room]
+    plain = _CONTROL.sub(" ", as_text(text)).encode("utf-8", "replace")[:room]
     return plain.decode("utf-8", "ignore").rstrip(_BLANKS) or _FILLER
+
+
+def _no_text(what: str, value: object, instead: str = "a str") -> InvalidValue:
+    # The value is not shown: it may be anything, and of any size.
+    return InvalidValue(f"{what} is of type {type(value).__name__}: pass {instead}")
 
 
 def _shown(value: str) -> str:

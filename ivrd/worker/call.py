@@ -14,10 +14,11 @@ import anyio
 
 from ivrd import eivr
 from ivrd.errors import NotAnswered, PromptNotFound
+from ivrd.worker.arguments import choices_of, interrupting_keys, keys_of, prompts_of, seconds, whole
 from ivrd.worker.controls import Controls
 from ivrd.worker.digits import Entry, collect
-from ivrd.worker.keys import ANY_KEY, one_key
-from ivrd.worker.playback import LONGEST_PROMPT, Batch, Played, interrupting_keys
+from ivrd.worker.keys import ANY_KEY
+from ivrd.worker.playback import LONGEST_PROMPT, Batch, Played
 from ivrd.worker.speech import digit_prompts, number_prompts
 
 __all__ = ["Call", "Prompt"]
@@ -84,10 +85,10 @@ class Call(Controls):
         Raises:
             PromptNotFound: Asterisk does not have one of them; what was queued is cleared.
             NotAnswered: the channel is not up.
-            InvalidValue: one is no legal name; nothing was sent.
+            InvalidValue: one is no legal name, or another argument makes no sense; nothing was sent.
             CallEnded: the call is over.
         """
-        return await self._play(prompts, interrupting_keys(interrupt), longest)
+        return await self._play(prompts, interrupting_keys(interrupt), seconds("longest", longest))
 
     async def queue(self, *prompts: str) -> None:
         """Queue prompts to be played, and do not wait for them.
@@ -170,14 +171,19 @@ class Call(Controls):
             The digits; "" when none came.
 
         Raises:
-            InvalidValue: `max` or `terminators` make no sense.
+            InvalidValue: an argument makes no sense, or a prompt is no legal name.
             CallEnded: the caller hung up (under option `i`); and what `play` raises.
         """
-        entry = Entry(max, timeout, digit_timeout, terminators.upper())
-        entry.check()
+        entry = Entry(
+            whole("max", max, 1),
+            seconds("timeout", timeout),
+            seconds("digit_timeout", digit_timeout),
+            keys_of("terminators", terminators),
+        )
+        prompts = self._prompts(prompt)
         with self._channel.keys.secret_question() if secret else nullcontext():
             self._begin_question(type_ahead)
-            await self._ask(prompt)
+            await self._ask(prompts)
             typed = await collect(self._channel, entry)
         if secret:
             self._channel.secrets.keep(typed)
@@ -240,21 +246,22 @@ class Call(Controls):
             The key, or what it stands for where `choices` is a mapping; None when there was no right one.
 
         Raises:
-            InvalidValue: a choice is not one key.
+            InvalidValue: a choice is not one key, another argument makes no sense, or a prompt is no legal name.
             CallEnded: the caller hung up (under option `i`); and what `play` raises.
         """
-        meanings: Mapping[str, str | T] = {key: key for key in choices} if isinstance(choices, str) else choices
-        entry = Entry(1, timeout, timeout, "")
-        keys = {one_key(key): meaning for key, meaning in meanings.items()}
+        keys = choices_of(choices)
+        entry = Entry(1, seconds("timeout", timeout), 0.0, "")
+        times = whole("retries", retries, 0) + 1
+        question, after_wrong, after_none = map(self._prompts, (prompt, invalid, no_input))
         self._begin_question(type_ahead)
-        for asked_again in range(retries + 1):
-            await self._ask(prompt)
+        for left in reversed(range(times)):
+            await self._ask(question)
             key = await collect(self._channel, entry)
             if key in keys:
-                return keys[key]
+                return keys[key]  # type: ignore[return-value]  # of the type that the overloads say
             self._channel.keys.clear()
-            if asked_again < retries:
-                await self._ask(invalid if key else no_input)
+            if left:
+                await self._ask(after_wrong if key else after_none)
         return None
 
     # How
@@ -297,10 +304,17 @@ class Call(Controls):
                 await channel.until(lambda: batch.settled, live=True)
             channel.playlist.give_up(batch)
 
-    async def _ask(self, prompt: Prompt | None) -> None:
+    def _prompts(self, prompt: Prompt | None) -> list[str]:
+        """Give what is to be played as a question, after seeing that it can be."""
+        prompts = prompts_of(prompt)
+        for each in prompts:
+            self._channel.make(eivr.append, each)
+        return prompts
+
+    async def _ask(self, prompts: Sequence[str]) -> None:
         """Play a question, unless a key was pressed already."""
-        if prompt and not self._channel.keys.waiting:
-            await self._play([prompt] if isinstance(prompt, str) else prompt, ANY_KEY, LONGEST_PROMPT)
+        if prompts and not self._channel.keys.waiting:
+            await self._play(prompts, ANY_KEY, LONGEST_PROMPT)
 
     def _begin_question(self, type_ahead: bool) -> None:
         self._channel.require_caller()

@@ -181,13 +181,16 @@ class Controls:
         self._channel.require_caller()
         await self._channel.send_keys(line, eivr.sending_seconds(digits, interval_ms, duration_ms))
 
-    async def log(self, text: str) -> None:
+    async def log(self, text: object) -> None:
         """Write a line to Asterisk's log; secret digits are masked, what does not fit is cut.
+
+        Args:
+            text: anything that `print` would take.
 
         Raises:
             CallEnded: the call is over.
         """
-        await self._channel.send(eivr.log(self._channel.secrets.masked(text)))
+        await self._channel.send(eivr.log(self._channel.secrets.masked(eivr.as_text(text))))
 
     def events(self) -> Events:
         """Give all events from now on, keys among them, until the call ends.
@@ -213,7 +216,7 @@ class Controls:
         Raises:
             CallEnded: the call was over already.
         """
-        await self._end(lambda: self._ender.exit(message))
+        await self._end(self._ender.exit, message)
 
     async def hangup(self, message: str = "") -> NoReturn:
         """Hang up; the handler ends here. Works from any task of the handler.
@@ -224,11 +227,11 @@ class Controls:
         Raises:
             CallEnded: the call was over already.
         """
-        await self._end(lambda: self._ender.hangup(message))
+        await self._end(self._ender.hangup, message)
 
-    async def _end(self, end: Callable[[], None]) -> NoReturn:
+    async def _end(self, end: Callable[[str], None], message: object) -> NoReturn:
         if not self._channel.over:
-            end()
+            end("" if message is None else eivr.as_text(message))
             # The handler's task is cancelled by now, and stops here unless it is shielded.
             await anyio.lowlevel.checkpoint()
         raise CallEnded(self._channel.over)

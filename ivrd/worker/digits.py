@@ -11,9 +11,8 @@ from typing import NamedTuple
 import anyio
 import anyio.lowlevel
 
-from ivrd.errors import InvalidValue
 from ivrd.worker.channel import Channel
-from ivrd.worker.keys import Press, one_key
+from ivrd.worker.keys import Press
 
 __all__ = ["Entry", "collect"]
 
@@ -32,13 +31,6 @@ class Entry(NamedTuple):
     timeout: float
     digit_timeout: float
     terminators: str
-
-    def check(self) -> None:
-        """Raise InvalidValue where this makes no sense."""
-        if self.most < 1:
-            raise InvalidValue(f"max={self.most}: ask for at least one digit")
-        for key in self.terminators:
-            one_key(key)
 
 
 async def collect(channel: Channel, entry: Entry) -> str:

@@ -135,12 +135,12 @@ class Keys:
         self._settled += 1
 
 
-def one_key(key: str) -> str:
+def one_key(key: object) -> str:
     """Give a key as events have it.
 
     Raises:
-        InvalidValue: it is not exactly one key.
+        InvalidValue: it is not exactly one key, as a text.
     """
-    if len(key) != 1 or key.upper() not in ANY_KEY:
-        raise InvalidValue(f"{key!r} is not a key: a caller can press one of {ANY_KEY}")
+    if not isinstance(key, str) or len(key) != 1 or key.upper() not in ANY_KEY:
+        raise InvalidValue(f"{key!r} is not a key: a caller can press one of {ANY_KEY!r}, each a str")
     return key.upper()

@@ -15,9 +15,8 @@ from typing import Final, Literal
 import msgspec
 
 from ivrd.eivr import Dropped, Failed, Finished, Interrupted
-from ivrd.worker.keys import ANY_KEY
 
-__all__ = ["LONGEST_PROMPT", "Batch", "Played", "Playlist", "interrupting_keys"]
+__all__ = ["LONGEST_PROMPT", "Batch", "Played", "Playlist"]
 
 LONGEST_PROMPT: Final = 600.0
 """Seconds that a prompt may play with no event before it counts as lost, unless the app says otherwise."""
@@ -46,13 +45,6 @@ class Played(msgspec.Struct, frozen=True):
     def complete(self) -> bool:
         """Whether all of them played to their ends."""
         return self.interrupted is None and not self.dropped and not self.lost
-
-
-def interrupting_keys(interrupt: bool | str) -> str:
-    """Give the keys that an `interrupt` argument means: all, none, or those that it names."""
-    if isinstance(interrupt, str):
-        return interrupt.upper()
-    return ANY_KEY if interrupt else ""
 
 
 class _Entry:

@@ -26,8 +26,10 @@ def digit_prompts(digits: str) -> list[str]:
         digits: any of `0`-`9`, `*`, `#` and `-`; blanks are left out.
 
     Raises:
-        InvalidValue: there is a character that no prompt says.
+        InvalidValue: there is a character that no prompt says, or it is no text.
     """
+    if not isinstance(digits, str):
+        raise InvalidValue(f"digits {digits!r} are of type {type(digits).__name__}: pass a str, such as '007'")
     prompts = []
     for digit in digits:
         if digit in _SIGNS:

@@ -103,6 +103,11 @@ class SyncCall:
         """Whether the caller is gone."""
         return self._call.hungup
 
+    @property
+    def over(self) -> str:
+        """Why nothing can be sent any more, in words; "" while the call goes on."""
+        return self._call.over
+
     def play(self, *prompts: str, interrupt: bool | str = False, longest: float = LONGEST_PROMPT) -> Played:
         """Play prompts and wait until they are over; see `Call.play`."""
         return self._run(self._call.play, *prompts, interrupt=interrupt, longest=longest)
@@ -223,7 +228,7 @@ class SyncCall:
         """Send keys to the other end; see `Call.send_dtmf`."""
         self._run(self._call.send_dtmf, digits, interval_ms=interval_ms, duration_ms=duration_ms)
 
-    def log(self, text: str) -> None:
+    def log(self, text: object) -> None:
         """Write a line to Asterisk's log; see `Call.log`."""
         self._run(self._call.log, text)
 
@@ -245,6 +250,6 @@ class SyncCall:
 
     def _run(self, method: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> T:
         # Not even asked of the loop: it may be gone when a thread that was given up comes back.
-        if over := self._call.over:
-            raise CallEnded(over)
+        if self.over:
+            raise CallEnded(self.over)
         return anyio.from_thread.run(partial(method, *args, **kwargs), token=self._token)

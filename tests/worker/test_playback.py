@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from ivrd.eivr import Dropped, Failed, Finished, Interrupted, Key, parse
 from ivrd.simulator.sounds import SoundTable
+from ivrd.worker.arguments import interrupting_keys
 from ivrd.worker.keys import ANY_KEY
-from ivrd.worker.playback import Played, Playlist, interrupting_keys
+from ivrd.worker.playback import Played, Playlist
 from tests.simulator.line import Line
 
 
