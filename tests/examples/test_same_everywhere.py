@@ -8,7 +8,6 @@ what comes first. The simulator has Asterisk's own prompts, so that they are as 
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,16 +15,14 @@ from typing import NamedTuple
 import pytest
 import trio
 
-from ivrd.cli.client import ask
 from ivrd.simulator.process import Exchange, ProcessCall, open_exchange
 from ivrd.simulator.records import Outcome
 from ivrd.simulator.script import Hangup, Pause, Press, Step, read
 from ivrd.simulator.sounds import DirectorySounds
-from ivrd.wire import control as wire
 from ivrd.worker.secrets import cover_spoken
 from tests.asterisk.conftest import starter
 from tests.asterisk.rig import Asterisk
-from tests.examples.stage import bound, example_apps
+from tests.examples.stage import Ear, bound, example_apps
 from tests.service import Service
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.timeout(300)]  # half a minute, on a machine that is not busy
@@ -106,44 +103,6 @@ class Played:
         ends = {"event F": "finished", "event T": "interrupted"}
         parted = [line.partition(",") for line in self.lines]
         return [(prompt, ends[tag]) for tag, _, prompt in parted if tag in ends]
-
-
-class Ear:
-    """`ivrd trace --app`, on the next call of an app from its first line, in this process."""
-
-    def __init__(self, ivrd: Service, app: str) -> None:
-        self._socket = trio.socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._ivrd, self._app = ivrd, app
-        self._id = ""
-
-    async def open(self) -> None:
-        await self._socket.connect(str(self._ivrd.directory / "control.sock"))
-        await self._socket.send(wire.encode(wire.Trace(app=self._app)))
-        # Two who came later were answered: the daemon has heard of this wish.
-        for _ in range(2):
-            await trio.to_thread.run_sync(ask, str(self._ivrd.config_file), wire.Calls())
-
-    async def found(self) -> None:
-        """Wait until the call is there."""
-        answer = wire.decode_answer(await self._socket.recv(wire.MAX_MESSAGE))
-        assert isinstance(answer, wire.Tracing), answer
-        self._id = answer.id
-
-    async def hear(self) -> tuple[tuple[str, ...], str]:
-        """Listen to the call's end, and return the lines and the result."""
-        lines: list[str] = []
-        with self._socket:
-            while data := await self._socket.recv(wire.MAX_MESSAGE):
-                answer = wire.decode_answer(data)
-                if isinstance(answer, wire.TraceOver):
-                    return tuple(lines), answer.result
-                assert isinstance(answer, wire.TraceLines), answer
-                assert not answer.dropped
-                lines += [self.anonymous(f"{line.kind} {line.text}") for line in answer.lines]
-        raise AssertionError(f"the daemon went away; so far: {lines}")
-
-    def anonymous(self, text: str) -> str:
-        return text.replace(self._id, "ID")
 
 
 def dialplan() -> str:
