@@ -12,12 +12,10 @@ from typing import TypeAlias
 import pytest
 import trio
 
-from tests.asterisk.conftest import StartAsterisk, start_asterisk, starter
+from tests.asterisk.conftest import starter
 from tests.asterisk.rig import Asterisk
 from tests.examples.stage import CALLS, DIALPLAN, Ear, bound, example_apps, press
 from tests.service import Service
-
-__all__ = ["start_asterisk"]  # the fixture, so that pytest finds it here
 
 pytestmark = pytest.mark.asterisk
 House: TypeAlias = tuple[Service, list[Asterisk]]
@@ -193,17 +191,6 @@ def test_option_d_runs_an_app_after_the_hangup(both: list[Asterisk]) -> None:
         asterisk.call("s@ivr-wrapup", hold_s=5)
     for asterisk in both:
         asterisk.wait_log(r"wrapped up: cause \d+ of vanilla$")
-
-
-@pytest.mark.parametrize("version", ["22", "16"])
-def test_without_a_daemon_the_caller_gets_to_an_agent(
-    version: str, start_asterisk: StartAsterisk, shim_binary: Path
-) -> None:
-    asterisk = start_asterisk(version, dialplan=DIALPLAN + CALLS, bind={shim_binary: "/usr/bin/ivrd-shim"})
-    asterisk.cli("dialplan set global RECEPTION_AGENT Local/agent@calls")
-    asterisk.call("bank-bank@calls", hold_s=12)
-    asterisk.wait_log(r"ivrd: UNAVAILABLE$")
-    asterisk.wait_log("agent: hello")
 
 
 def assert_quiet(asterisk: Asterisk) -> None:
