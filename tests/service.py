@@ -187,12 +187,14 @@ class Service:
         return self.wait(timeout)
 
     def stop(self, timeout: float = PATIENCE_S) -> None:
-        """End the daemon in order and see that no process of it is left.
+        """End the daemon in order, and see that no process of it is left and that no bug of ours was logged.
 
         Raises:
-            ServiceError: it did not end, or a process is left.
+            ServiceError: it did not end, a process is left, or something in ivrd broke.
         """
         self.terminate(timeout)
+        if broke := re.findall(r'^.*"event": "(?:call_broke|call\.broke|control_broke)".*$', self.log, re.MULTILINE):
+            raise ServiceError(f"{len(broke)} times something in ivrd broke, such as:\n{broke[0]}")
         until(lambda: not self.processes(), timeout, f"the end of {self.processes()}, workers and what they started,")
 
     def processes(self) -> list[int]:

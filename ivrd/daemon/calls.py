@@ -236,6 +236,8 @@ class Call:
 
     async def _watch_shim(self, shim: socket.socket) -> None:
         """See it go while its call waits: it has nothing more to say, so whatever can be read is the end."""
+        if self._shim is not shim:
+            return  # its call was taken, or over, before this had its first turn
         with contextlib.suppress(trio.ClosedResourceError):
             await trio.lowlevel.wait_readable(shim)
             self.tell(ShimGone())

@@ -133,14 +133,14 @@ class Worker:
                     raise
                 event = "lifespan.broke" if self.ready else "lifespan.not_entered"
                 self.ready = False
-                line = f"lifespan {self._spec.app.lifespan!r} raised {error!r}"
+                line = self._log.masked(f"lifespan {self._spec.app.lifespan!r} raised {error!r}")
                 status = self._fail(event, line, error)
                 await self._stop(line)
                 return status
         return 0
 
     def _fail(self, event: str, line: str, cause: BaseException | None) -> int:
-        text = "".join(traceback.format_exception(cause)) if cause else ""
+        text = self._log.masked("".join(traceback.format_exception(cause))) if cause else ""
         fields = {"exception": text} if text else {}
         self._log.error(event, error=line, **fields)
         self._link.post(Failed(error=line, traceback=text))

@@ -177,6 +177,7 @@ class Session:
     def give_up(self, detail: str) -> Ended:
         """Say how a call ended whose `run` raised, and that the daemon has to end it unless that was done before."""
         said = self._channel.connection.ending
+        detail = self._channel.secrets.masked(detail)
         self._decide("app_error", detail)
         self._runner.scope.cancel()
         return msgspec.structs.replace(self._ended(), unsaid="" if said else detail)
