@@ -50,6 +50,14 @@ async def quick(call):
     await call.play("beep")
     await call.set(BY="{by}-" + __version__)
 """
+# In Asterisk's place at boot and shutdown: looks what ivrd is doing when it begins, and again before it ends.
+ASTERISK = """
+[Service]
+ExecStart=/bin/sh -c 'systemctl is-active ivrd >> /var/lib/seen; exec sleep infinity'
+ExecStop=/bin/sh -c 'sleep 0.5; systemctl is-active ivrd >> /var/lib/seen'
+[Install]
+WantedBy=multi-user.target
+"""
 # What an app could try to get out. Each attempt has to fail; what worked is told to the caller.
 PRISONER = """
 import ctypes, os, socket
@@ -135,6 +143,7 @@ def test_a_wheel_becomes_a_running_service(host: Host) -> None:
     assert line["IVRD_RESULT"] == "completed"
     assert line["IVRD_CALL"] in line["MESSAGE"]
     assert line["PRIORITY"] == "6"
+    assert host.show("ivrd.service", "LogRateLimitIntervalUSec") == "0", "journald would drop calls' lines"
     # The same version is not installed over itself: workers run in it.
     again = host.run("sh", "-c", f"/mnt/deploy/systemd/install /mnt/ivrd/ivrd-{__version__}-*.whl", check=False)
     assert again.returncode == 1
@@ -255,10 +264,16 @@ def test_stop_leaves_nothing(host: Host) -> None:
 
 
 def test_enabled_it_survives_a_reboot(host: Host) -> None:
+    host.write("/etc/systemd/system/asterisk.service", ASTERISK)
+    host.run("systemctl", "start", "ivrd.service")
+    host.run("systemctl", "enable", "--now", "asterisk.service")
     host.reboot()
     until(lambda: host.show("ivrd.service", "ActiveState") == "active", what="the start at boot")
     with host.caller() as caller:
         assert caller.ask("call", app="quick")["outcome"].startswith("continued IVRD_STATUS=OK")
+    # Asterisk always had somebody to take its calls: before the reboot when it came and when it went, and after it.
+    until(lambda: len(host.ask("cat", "/var/lib/seen").split()) == 3, what="Asterisk's start")
+    assert host.ask("cat", "/var/lib/seen").split() == ["active"] * 3
 
 
 def test_uninstall_leaves_what_is_the_operators(host: Host) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ivrd.config import check_descriptors, parse
 from ivrd.config.keys import Server
 from tests.systemd.rig import REPOSITORY
 
@@ -66,9 +67,18 @@ def test_there_is_time_and_room_for_the_defaults() -> None:
     text = (UNITS / "ivrd.service").read_text()
     server = Server()
     assert int(re.findall(r"(?m)^TimeoutStopSec=(\d+)$", text)[0]) > server.drain_timeout + server.close_timeout
-    assert int(re.findall(r"(?m)^LimitNOFILE=(\d+)$", text)[0]) > 4 * server.max_calls
     # These would take files and sockets away from workers that outlive the main process.
     assert not re.findall(r"(?m)^(?:RuntimeDirectory|PrivateTmp|RemoveIPC)=", text)
+
+
+def test_there_are_descriptors_for_the_calls_that_are_promised() -> None:
+    unit, page = (UNITS / "ivrd.service").read_text(), (UNITS / "README.md").read_text()
+    limit = int(re.findall(r"(?m)^LimitNOFILE=(\d+)$", unit)[0])
+    (promised,) = set(re.findall(r"max_calls = (\d+)", unit + page))
+    # The dearest case: every call may wait at once, and there are workers by the hundred.
+    apps = (f'[apps.menu{n}]\nhandler = "menu:main"\nworkers = 16\nqueue = 2000\n' for n in range(10))
+    config = parse(f"[server]\nmax_calls = {promised}\n" + "".join(apps))
+    assert check_descriptors(config, limit, limit) is None
 
 
 def test_the_scripts_are_posix_sh() -> None:
