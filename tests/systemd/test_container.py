@@ -9,6 +9,8 @@ import json
 import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -230,19 +232,52 @@ def test_the_watchdog_ends_a_hung_loop(host: Host) -> None:
     assert host.show("ivrd.service", "NRestarts") != "0"
 
 
-def test_without_network_metrics_come_through_the_socket(host: Host) -> None:
-    host.run(
-        "install", "-D", "/mnt/deploy/systemd/drop-ins/no-network.conf", "/etc/systemd/system/ivrd.service.d/net.conf"
-    )
-    host.run("systemctl", "daemon-reload")
-    host.run("systemctl", "restart", "ivrd")
-    program = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9949/metrics', timeout=5).read().decode())"
-    figures = host.ask("python3", "-c", program)
+SCRAPE = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9949/metrics', timeout=30).read().decode())"
+
+
+def scrape(host: Host) -> str:
+    figures = host.ask("python3", "-c", SCRAPE)
     assert re.search(rf'ivrd_build_info\{{.*version="{NEXT}"', figures), figures[:2000]
-    with host.caller() as caller:
-        assert caller.ask("call", app="prisoner")["variables"]["WORKED"] == "none"
-    host.run("rm", "/etc/systemd/system/ivrd.service.d/net.conf")
+    return figures
+
+
+@contextmanager
+def drop_in(host: Host, name: str) -> Iterator[None]:
+    """One of the drop-ins, as the README says to put it in; systemd knows of it, the service not yet."""
+    host.run("install", "-D", f"/mnt/deploy/systemd/drop-ins/{name}", f"/etc/systemd/system/ivrd.service.d/{name}")
     host.run("systemctl", "daemon-reload")
+    yield
+    host.run("rm", f"/etc/systemd/system/ivrd.service.d/{name}")
+    host.run("systemctl", "daemon-reload")
+
+
+def test_the_metrics_socket_comes_to_a_service_that_runs(host: Host) -> None:
+    before = main_pid(host)
+    with host.caller() as caller:
+        assert caller.ask("hold", count=20) == 20
+        with drop_in(host, "metrics-socket.conf"):
+            host.run("systemctl", "kill", "--signal=USR2", "--kill-whom=main", "ivrd")
+            until(lambda: active_anew(host, before), what="the restart")
+            assert host.show("ivrd-metrics.socket", "ActiveState") == "active"
+            assert "ivrd_calls_active" in scrape(host)
+            # Now a scrape waits for the next daemon, as calls do.
+            host.run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", "ivrd")
+            scrape(host)
+            assert caller.ask("finish") == {f"continued IVRD_STATUS=OK KEY=7 BY=second-{NEXT}": 20}
+            # The socket goes with that of the shims, or the next scrape would start what was stopped.
+            host.run("systemctl", "stop", "ivrd.socket", "ivrd.service")
+            assert host.show("ivrd-metrics.socket", "ActiveState") == "inactive"
+    host.run("systemctl", "start", "ivrd.socket", "ivrd.service")
+    assert host.show("ivrd-metrics.socket", "ActiveState") == "inactive"
+    scrape(host)
+
+
+def test_without_network_metrics_come_through_the_socket(host: Host) -> None:
+    with drop_in(host, "no-network.conf"):
+        host.run("systemctl", "restart", "ivrd")
+        scrape(host)
+        with host.caller() as caller:
+            assert caller.ask("call", app="prisoner")["variables"]["WORKED"] == "none"
     host.run("systemctl", "stop", "ivrd-metrics.socket")
 
 
