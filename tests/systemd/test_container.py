@@ -281,6 +281,13 @@ def test_without_network_metrics_come_through_the_socket(host: Host) -> None:
     host.run("systemctl", "stop", "ivrd-metrics.socket")
 
 
+def test_an_app_may_be_given_a_larger_tmp(host: Host) -> None:
+    with drop_in(host, "tmp.conf"):
+        host.run("systemctl", "restart", "ivrd")
+        sizes = host.ask("nsenter", "-t", str(main_pid(host)), "-m", "df", "-BM", "--output=size", "/tmp", "/var/tmp")
+        assert sizes.split()[1:] == ["4096M", "512M"]
+
+
 def test_the_way_back_is_as_smooth(host: Host) -> None:
     with host.caller() as caller:
         assert caller.ask("hold", count=20) == 20
