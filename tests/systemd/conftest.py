@@ -11,6 +11,7 @@ from tests.systemd.rig import REPOSITORY, Container, RigUnavailable, wheel, whee
 
 NEXT = "99.1"  # the version after this one
 WHEELS = "/mnt/wheels"
+INSTALL, UNINSTALL = (f"/mnt/deploy/systemd/{script}" for script in ("install", "uninstall"))
 
 
 class Host(Container):
@@ -19,7 +20,7 @@ class Host(Container):
     def install(self, version: str) -> list[str]:
         """The command that installs a version's wheel."""
         wheel = self.ask("sh", "-c", f"ls /mnt/ivrd/ivrd-{version}-*.whl")
-        return ["/mnt/deploy/systemd/install", "--find-links", WHEELS, wheel]
+        return [INSTALL, "--find-links", WHEELS, wheel]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,79 @@
+"""`install` and `uninstall` where something stands in their way: all of it is done, or a line says why nothing was.
+
+The tests are one story in order, on one container: each goes on where the one before ended.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from ivrd import __version__
+from tests.systemd.conftest import INSTALL, UNINSTALL, Host
+
+pytestmark = [pytest.mark.systemd, pytest.mark.timeout(240)]
+
+CONFIG = """# The operator's own.
+[server]
+allow_users = []
+[apps.menu]
+handler = "menu:main"
+lifespan = "menu:lifespan"
+path = "/srv/ivr"
+workers = 1
+"""
+APP = """
+from contextlib import asynccontextmanager
+from ivrd import __version__
+
+@asynccontextmanager
+async def lifespan():
+    yield
+
+async def main(call):
+    await call.set(BY=__version__)
+"""
+CURRENT = "/opt/ivrd/current"
+
+
+def in_force(host: Host) -> tuple[str, str]:
+    """The version that `current` points to, and the main process."""
+    return host.ask("readlink", CURRENT), host.show("ivrd.service", "MainPID")
+
+
+def refused(host: Host, *command: str) -> list[str]:
+    """What a command that has to fail says."""
+    done = host.run(*command, check=False, timeout=110)
+    assert done.returncode == 1, done.stdout
+    return done.stderr.splitlines()
+
+
+def variables(host: Host) -> dict[str, str]:
+    with host.caller() as caller:
+        answer = caller.ask("call", app="menu")
+    assert answer["outcome"].startswith("continued IVRD_STATUS=OK"), answer
+    return {name: value for name, value in answer["variables"].items() if name != "IVRD_STATUS"}
+
+
+def test_root_is_needed(host: Host) -> None:
+    for command in ([INSTALL, "1.0"], [UNINSTALL]):
+        (line,) = refused(host, "runuser", "-u", "nobody", "--", *command)
+        assert line == f"{command[0].rpartition('/')[2]}: this needs root"
+    assert host.run("test", "-e", "/opt/ivrd", check=False).returncode == 1
+
+
+def test_the_operators_configuration_and_app_are_kept(host: Host) -> None:
+    host.write("/etc/ivrd/ivrd.toml", CONFIG)
+    host.write("/srv/ivr/menu.py", APP)
+    host.write("/srv/ivr/other.py", APP)
+    said = host.run(*host.install(__version__), timeout=110).stdout
+    assert "writing an example" not in said
+    assert host.run("cat", "/etc/ivrd/ivrd.toml", "/srv/ivr/menu.py").stdout == CONFIG + APP
+    assert variables(host) == {"BY": __version__}
+
+
+@pytest.mark.parametrize("name", ["current", ".", "..", "", "98.1", f"../ivrd/{__version__}", f"{__version__}/", "/"])
+def test_what_is_no_installed_version_is_refused_in_a_line(host: Host, name: str) -> None:
+    before = in_force(host)
+    (line,) = refused(host, INSTALL, name)
+    assert line.rstrip() == f"install: '{name}' is not an installed version; these are: {__version__}"
+    assert in_force(host) == before
