@@ -5,10 +5,13 @@ The tests are one story in order, on one container: each goes on where the one b
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from ivrd import __version__
-from tests.systemd.conftest import INSTALL, UNINSTALL, Host
+from tests.service import until
+from tests.systemd.conftest import INSTALL, NEXT, UNINSTALL, Host
 
 pytestmark = [pytest.mark.systemd, pytest.mark.timeout(240)]
 
@@ -21,6 +24,11 @@ lifespan = "menu:lifespan"
 path = "/srv/ivr"
 workers = 1
 """
+OTHER = """
+[apps.other]
+handler = "other:main"
+path = "/srv/ivr"
+"""
 APP = """
 from contextlib import asynccontextmanager
 from ivrd import __version__
@@ -32,6 +40,16 @@ async def lifespan():
 async def main(call):
     await call.set(BY=__version__)
 """
+# Its import is in order, so that `ivrd check` sees nothing; its lifespan is not, under the next version.
+FAILS_LATER = APP.replace("    yield", f"    assert __version__ != '{NEXT}', 'no database'\n    yield")
+# A reload under the next version waits for a file.
+HOLDS_THE_RELOAD = "import asyncio, os\n" + APP.replace(
+    "    yield",
+    f"""
+    while __version__ == '{NEXT}' and not os.path.exists('/srv/ivr/go'):
+        await asyncio.sleep(0.1)
+    yield""",
+)
 CURRENT = "/opt/ivrd/current"
 
 
@@ -77,3 +95,38 @@ def test_what_is_no_installed_version_is_refused_in_a_line(host: Host, name: str
     (line,) = refused(host, INSTALL, name)
     assert line.rstrip() == f"install: '{name}' is not an installed version; these are: {__version__}"
     assert in_force(host) == before
+
+
+@pytest.mark.parametrize("apps", [["menu"], ["menu", "other"]], ids=["all", "one"])
+def test_a_version_whose_apps_do_not_start_tells_the_way_back(host: Host, apps: list[str]) -> None:
+    host.write("/etc/ivrd/ivrd.toml", CONFIG if len(apps) == 1 else CONFIG + OTHER)
+    host.write("/srv/ivr/menu.py", FAILS_LATER)
+    host.run("systemctl", "reload", "ivrd")
+    *_, line = refused(host, *(host.install(NEXT) if len(apps) == 1 else [INSTALL, NEXT]))
+    said = re.fullmatch(
+        r"install: ivrd (\S+) does not (?:start|serve app menu: .*); see: journalctl -u ivrd; back to (\S+): (.+)", line
+    )
+    assert said, line
+    assert said.group(1, 2) == (NEXT, __version__)
+    assert "no database" in host.journal()
+    assert f"ivrd {__version__} serves" in host.ask(*said[3].split())
+    assert variables(host) == {"BY": __version__}
+
+
+def test_a_reload_is_no_reason_to_stay_with_the_old_version(host: Host) -> None:
+    host.write("/srv/ivr/menu.py", APP)
+    assert f"ivrd {NEXT} serves" in host.ask(INSTALL, NEXT)
+    host.write("/srv/ivr/menu.py", HOLDS_THE_RELOAD)
+    left, before = in_force(host)
+    with host.start("systemctl", "reload", "ivrd") as reload:
+        until(lambda: host.show("ivrd.service", "ActiveState") == "reloading", what="the reload")
+        said = host.ask(INSTALL, __version__)
+        reload.communicate(timeout=60)
+    assert f"handing over to {__version__}" in said
+    now, after = in_force(host)
+    assert now == __version__
+    assert after != before
+    assert variables(host) == {"BY": __version__}
+    host.write("/srv/ivr/go", "")
+    commands = ["sh", "-c", "cat /proc/[0-9]*/cmdline"]
+    until(lambda: f"/opt/ivrd/{left}/" not in host.run(*commands, check=False).stdout, what="the old workers' end")
