@@ -17,10 +17,10 @@ INSTALL, UNINSTALL = (f"/mnt/deploy/systemd/{script}" for script in ("install", 
 class Host(Container):
     """A container with ivrd's `deploy` directory, this version's wheel and the next one's, and what they need."""
 
-    def install(self, version: str) -> list[str]:
+    def install(self, version: str, *options: str, find_links: str = WHEELS) -> list[str]:
         """The command that installs a version's wheel."""
         wheel = self.ask("sh", "-c", f"ls /mnt/ivrd/ivrd-{version}-*.whl")
-        return [INSTALL, "--find-links", WHEELS, wheel]
+        return [INSTALL, "--find-links", find_links, *options, wheel]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from ivrd import __version__
 from tests.service import until
-from tests.systemd.conftest import INSTALL, NEXT, UNINSTALL, Host
+from tests.systemd.conftest import INSTALL, NEXT, UNINSTALL, WHEELS, Host
 
 pytestmark = [pytest.mark.systemd, pytest.mark.timeout(240)]
 
@@ -40,6 +40,7 @@ async def lifespan():
 async def main(call):
     await call.set(BY=__version__)
 """
+GREETING = "import greeting\n" + APP.replace("BY=__version__", "BY=__version__, GREETING=greeting.TEXT")
 # Its import is in order, so that `ivrd check` sees nothing; its lifespan is not, under the next version.
 FAILS_LATER = APP.replace("    yield", f"    assert __version__ != '{NEXT}', 'no database'\n    yield")
 # A reload under the next version waits for a file.
@@ -51,11 +52,27 @@ HOLDS_THE_RELOAD = "import asyncio, os\n" + APP.replace(
     yield""",
 )
 CURRENT = "/opt/ivrd/current"
+HOUSE = "/srv/house"  # the wheels of ivrd's needs and of one thing more
+# A wheel by hand, made inside.
+WHEEL = """
+import sys, zipfile
+name, version = sys.argv[2:]
+with zipfile.ZipFile(f"{sys.argv[1]}/{name}-{version}-py3-none-any.whl", "w") as wheel:
+    about = f"{name}-{version}.dist-info"
+    wheel.writestr(f"{name}.py", f"TEXT = 'hello {version}'")
+    wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n")
+    wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+    wheel.writestr(f"{about}/RECORD", "")
+"""
 
 
 def in_force(host: Host) -> tuple[str, str]:
     """The version that `current` points to, and the main process."""
     return host.ask("readlink", CURRENT), host.show("ivrd.service", "MainPID")
+
+
+def environments(host: Host) -> set[str]:
+    return set(host.ask("ls", "/opt/ivrd").split())
 
 
 def refused(host: Host, *command: str) -> list[str]:
@@ -130,3 +147,75 @@ def test_a_reload_is_no_reason_to_stay_with_the_old_version(host: Host) -> None:
     host.write("/srv/ivr/go", "")
     commands = ["sh", "-c", "cat /proc/[0-9]*/cmdline"]
     until(lambda: f"/opt/ivrd/{left}/" not in host.run(*commands, check=False).stdout, what="the old workers' end")
+
+
+def test_the_same_wheel_once_more_changes_nothing(host: Host) -> None:
+    before = in_force(host)
+    for command in (host.install(__version__), [INSTALL, __version__]):
+        assert "nothing is new" in host.ask(*command)
+        assert in_force(host) == before
+    assert environments(host) == {__version__, NEXT, "current"}
+
+
+def test_where_the_check_fails_the_old_version_stays(host: Host) -> None:
+    before = in_force(host)
+    host.write("/srv/ivr/menu.py", GREETING)  # which the workers that run have not seen yet
+    host.write("/srv/others.txt", "h11\n")
+    *_, why, line = refused(host, *host.install(NEXT, "--requirement", "/srv/others.txt"))
+    assert "No module named 'greeting'" in why
+    assert line.startswith(f"install: version {NEXT}-2 cannot serve /etc/ivrd/ivrd.toml, so nothing was switched over")
+    assert in_force(host) == before
+    assert environments(host) == {__version__, NEXT, "current"}
+    assert variables(host) == {"BY": __version__}
+
+
+def test_what_apps_require_comes_with_the_version(host: Host) -> None:
+    host.write("/srv/wheel.py", WHEEL)
+    host.run("sh", "-c", f"mkdir {HOUSE} && cp {WHEELS}/*.whl {HOUSE}")
+    for version in ("1.0", "2.0"):
+        host.run("python3", "/srv/wheel.py", HOUSE, "greeting", version)
+    host.write("/srv/ours.txt", "greeting < 2\n")
+    (line,) = refused(host, *host.install(NEXT, "--requirement", "/srv/theirs.txt", find_links=HOUSE))
+    assert line == "install: there is no file /srv/theirs.txt"
+    (line,) = refused(host, INSTALL, "--requirement", "/srv/ours.txt", __version__)
+    assert line == f"install: --requirement goes with a wheel: {__version__} stays what it is"
+    command = host.install(NEXT, "--requirement", "/srv/ours.txt", find_links=HOUSE)
+    assert f"ivrd {NEXT}-2 serves" in host.run(*command, timeout=110).stdout
+    assert variables(host) == {"BY": NEXT, "GREETING": "hello 1.0"}
+    assert "nothing is new" in host.ask(*command)
+
+
+def test_other_requirements_get_an_environment_of_their_own(host: Host) -> None:
+    host.write("/etc/ivrd/requirements.txt", "greeting\n")
+    command = host.install(NEXT, find_links=HOUSE)
+    said = host.run(*command, timeout=110).stdout
+    assert f"making /opt/ivrd/{NEXT}-3, with what /etc/ivrd/requirements.txt asks for" in said
+    assert variables(host) == {"BY": NEXT, "GREETING": "hello 2.0"}
+    assert "nothing is new" in host.ask(*command)
+    assert f"ivrd {NEXT}-2 serves" in host.ask(INSTALL, f"{NEXT}-2")
+    assert variables(host) == {"BY": NEXT, "GREETING": "hello 1.0"}
+    # What it was made of is known, wherever it is.
+    assert f"ivrd {NEXT}-3 serves" in host.ask(*command)
+    assert environments(host) == {__version__, NEXT, f"{NEXT}-2", f"{NEXT}-3", "current"}
+
+
+def test_an_install_that_was_cut_short_leaves_no_trace(host: Host) -> None:
+    before = in_force(host)
+    host.write("/etc/ivrd/requirements.txt", "greeting\n# once more\n")
+    command = host.install(NEXT, find_links=HOUSE)
+    half = f"/opt/ivrd/{NEXT}-4"
+    # Killed as a whole, as by a power cut, or by a signal that it hears.
+    for signal in ("KILL", "TERM"):
+        with host.start("setsid", "--wait", "sh", "-c", 'echo $$ > /run/install; exec "$@"', "sh", *command) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(f"install: making {half}")
+            until(lambda: host.run("test", "-e", f"{half}/bin/pip", check=False).returncode == 0, what="its beginning")
+            (line,) = refused(host, *command)
+            assert line == "install: another install is at work"
+            host.run("sh", "-c", f"kill -{signal} -$(cat /run/install)")
+            process.communicate(timeout=60)
+        assert in_force(host) == before
+        assert (f"{NEXT}-4" in environments(host)) == (signal == "KILL")
+        (line,) = refused(host, INSTALL, f"{NEXT}-4")
+        assert line.startswith(f"install: '{NEXT}-4' is not an installed version")
+    assert f"ivrd {NEXT}-4 serves" in host.run(*command, timeout=110).stdout
