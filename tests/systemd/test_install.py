@@ -51,6 +51,16 @@ HOLDS_THE_RELOAD = "import asyncio, os\n" + APP.replace(
         await asyncio.sleep(0.1)
     yield""",
 )
+HOLD = """
+[apps.hold]
+handler = "hold:main"
+path = "/srv/ivr"
+workers = 1
+"""
+HOLDS = """
+async def main(call):
+    await call.digits("beep", max=1, timeout=600)
+"""
 CURRENT = "/opt/ivrd/current"
 HOUSE = "/srv/house"  # the wheels of ivrd's needs and of one thing more
 # A wheel by hand, made inside.
@@ -219,3 +229,42 @@ def test_an_install_that_was_cut_short_leaves_no_trace(host: Host) -> None:
         (line,) = refused(host, INSTALL, f"{NEXT}-4")
         assert line.startswith(f"install: '{NEXT}-4' is not an installed version")
     assert f"ivrd {NEXT}-4 serves" in host.run(*command, timeout=110).stdout
+
+
+def test_nothing_is_removed_while_anything_runs(host: Host) -> None:
+    host.write("/etc/ivrd/ivrd.toml", CONFIG + HOLD)
+    host.write("/srv/ivr/hold.py", HOLDS)
+    host.write("/srv/ivr/menu.py", APP)
+    host.run("systemctl", "reload", "ivrd")
+    with host.caller() as caller:
+        assert caller.ask("hold", count=1) == 1
+        # Somebody starts it while it drains.
+        with host.start(UNINSTALL) as process:
+            until(lambda: host.show("ivrd.service", "ActiveState") == "deactivating", what="the stop")
+            host.run("systemctl", "start", "--no-block", "ivrd.service")
+            said, _ = process.communicate(timeout=60)
+        assert process.returncode == 1
+        line = "uninstall: ivrd was not stopped, so nothing was removed; see: systemctl status ivrd"
+        assert said.splitlines()[-1] == line
+        # Somebody kills it while it drains: the worker still has the call.
+        with host.start(UNINSTALL) as process:
+            until(lambda: "stop" in host.ask("systemctl", "list-jobs", "--no-legend"), what="the stop")
+            host.run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", "ivrd")
+            said, _ = process.communicate(timeout=60)
+        assert process.returncode == 1
+        line = "uninstall: processes of user ivrd still run, with calls perhaps, so nothing was removed; wait for: "
+        assert said.splitlines()[-1].startswith(line)
+        left = said.rpartition(": ")[2].split()
+        assert set(host.processes("ivrd")) <= {int(pid) for pid in left}
+        assert host.ask("readlink", "-f", "/usr/bin/ivrd-shim") == f"/opt/ivrd/{in_force(host)[0]}/bin/ivrd-shim"
+        assert caller.ask("finish") == {"continued IVRD_STATUS=OK": 1}
+    # They go by themselves, but not at once: their daemon might come back.
+    host.run("sh", "-c", f"kill {' '.join(left)} || true")
+    until(lambda: not host.processes("ivrd"), what="the workers' end")
+    host.run(UNINSTALL)
+    assert host.run("test", "-e", "/opt/ivrd", check=False).returncode == 1
+    # Nothing is in the way of a second time, nor of a first one.
+    host.run(UNINSTALL, "--purge")
+    assert host.run("test", "-e", "/etc/ivrd", check=False).returncode == 1
+    assert host.run("id", "ivrd", check=False).returncode == 1
+    host.run(UNINSTALL)
