@@ -78,6 +78,9 @@ ATTEMPTS = {
     "etc": lambda: write("/etc/ivrd/ivrd.toml"),
     "opt": lambda: write("/opt/ivrd/current/escape"),
     "app": lambda: write("/srv/story/escape.py"),
+    "world-writable": lambda: write("/srv/open/escape"),
+    "own directory": lambda: write("/srv/own/escape"),
+    "own file": lambda: write("/srv/own/file"),
     "cgroup": lambda: os.mkdir("/sys/fs/cgroup/escape"),
     "sysctl": lambda: write("/proc/sys/kernel/core_pattern"),
     "root": lambda: os.listdir("/root"),
@@ -167,6 +170,11 @@ def test_reload_moves_new_calls_and_keeps_old_ones(host: Host) -> None:
 
 
 def test_an_app_is_locked_in(host: Host) -> None:
+    # Places that its user may write to by their permissions: there only the sandbox is in the way.
+    host.run("install", "-d", "-m", "1777", "/srv/open")
+    host.run("install", "-d", "-o", "ivrd", "/srv/own")
+    for place in ("/srv/open/seen", "/srv/own/file"):
+        host.run("runuser", "-u", "ivrd", "--", "touch", place)
     with host.caller() as caller:
         answer = caller.ask("call", app="prisoner")
     assert answer["variables"].get("WORKED") == "network", answer
