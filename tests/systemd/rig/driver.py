@@ -2,14 +2,17 @@
 
 The rule here: one line of JSON in, `{"what": …, …}`, one line out. Calls that are held go on between the questions.
 
-    hold   count            calls of app `hold`, each up and waiting for a key          -> how many
-    rush   count, rate      begins that many calls of app `quick`, so many a second     -> how many are to come
-    rushed                  waits until the last of them is over                        -> outcomes, the longest wait
+    hold    count           calls of app `hold`, each up and waiting for a key          -> how many
+    rush    rate            begins calls of app `quick`, so many a second, for ever     -> nothing
+    pace    rate            makes that so many a second                                 -> nothing
+    rushing                 how far it is                                               -> how many were begun, outcomes
+    rushed  least           goes on to so many, and waits until the last one is over    -> the same, the longest wait
     finish                  presses a key on every held call and sees it to its end     -> outcomes
-    call   app, keys, heard one call: waits for the prompt, presses the keys            -> outcome and variables
+    call    app, keys, heard    one call: waits for the prompt, presses the keys        -> outcome and variables
 """
 
 import json
+import math
 import sys
 from collections import Counter
 
@@ -28,6 +31,9 @@ class Driver:
         self.held: list[ProcessCall] = []
         self.outcomes: Counter[str] = Counter()
         self.slowest = 0.0
+        self.begun = 0
+        self.least = math.inf
+        self.rate = 0.0
         self.over = trio.Event()
 
     async def hold(self, count: int) -> int:
@@ -51,18 +57,23 @@ class Driver:
         said = [f"{name}={call.variables[name]}" for name in ("IVRD_STATUS", "KEY", "BY") if name in call.variables]
         return " ".join([ending.outcome, *said])
 
-    async def rush(self, count: int, rate: float) -> int:
+    async def rush(self, rate: float) -> None:
         self.over = trio.Event()
         self.outcomes.clear()
-        self.nursery.start_soon(self.dial_many, count, rate)
-        return count
+        self.begun, self.least, self.rate = 0, math.inf, rate
+        self.nursery.start_soon(self.dial_many)
 
-    async def dial_many(self, count: int, rate: float) -> None:
-        begun = trio.current_time()
+    async def pace(self, rate: float) -> None:
+        self.rate = rate
+
+    async def dial_many(self) -> None:
+        due = trio.current_time()
         async with trio.open_nursery() as calls:
-            for number in range(count):
-                await trio.sleep_until(begun + number / rate)
+            while self.begun < self.least:
+                await trio.sleep_until(due)
                 calls.start_soon(self.dial_one)
+                self.begun += 1
+                due += 1 / self.rate
         self.over.set()
 
     async def dial_one(self) -> None:
@@ -70,9 +81,13 @@ class Driver:
         self.outcomes[await self.outcome(call)] += 1
         self.slowest = max(self.slowest, call.first_command_at or 0.0)
 
-    async def rushed(self) -> dict[str, object]:
+    async def rushing(self) -> dict[str, object]:
+        return {"begun": self.begun, "outcomes": self.outcomes}
+
+    async def rushed(self, least: int) -> dict[str, object]:
+        self.least = least
         await self.over.wait()
-        return {"outcomes": self.outcomes, "slowest": round(self.slowest, 3)}
+        return {**await self.rushing(), "slowest": round(self.slowest, 3)}
 
     async def call(self, app: str, keys: str = "", heard: str = "") -> dict[str, object]:
         call = self.exchange.dial([*SHIM, app])
