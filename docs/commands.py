@@ -50,6 +50,12 @@ Leave the calls to the workers, and the workers to the next daemon; then stop.
 .SH EXIT STATUS
 0 done; 1 it could not be done; 2 the command line or the configuration is wrong.
 What was wrong is said on stderr, in a line.
+.SH ENVIRONMENT
+.TP
+.B IVRD_CONFIG
+The configuration where no
+.B \-\-config
+is given, for all commands.
 .SH FILES
 .TP
 .I /etc/ivrd/ivrd.toml

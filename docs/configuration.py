@@ -15,9 +15,9 @@ _PAGE = """\
 # Configuration
 <!-- Made by `python -m docs.generate` from ivrd/config/keys.py: do not edit. -->
 
-One TOML file, `/etc/ivrd/ivrd.toml` unless `--config` names another. It has one `[server]` table, which may be left
-out, and one `[apps.NAME]` table for each app, whose `NAME` is what the dialplan says:
-`ExternalIVR(/usr/bin/ivrd-shim(NAME,…))`.
+One TOML file, `/etc/ivrd/ivrd.toml` unless `--config`, or else the variable `IVRD_CONFIG`, names another. It has one
+`[server]` table, which may be left out, and one `[apps.NAME]` table for each app, whose `NAME` is what the dialplan
+says: `ExternalIVR(/usr/bin/ivrd-shim(NAME,…))`.
 
 ```toml
 [apps.menu]
@@ -68,6 +68,11 @@ path = "/srv/ivr"
 .EE
 .SH FILES
 .I /etc/ivrd/ivrd.toml
+unless
+.BR \-\-config ,
+or else the variable
+.BR IVRD_CONFIG ,
+names another.
 .SH SEE ALSO
 .BR ivrd (1),
 .BR ivrd\-shim (1)

@@ -100,7 +100,7 @@ def hangup(config_path: str, call_id: str) -> None:
 @click.command()
 @config_option
 def drain(config_path: str) -> None:
-    """Take no new calls, see the live ones off, then stop."""
+    """Take no new calls, give the live ones `drain_timeout`, then stop."""
     _tell(config_path, wire.Drain())
 
 

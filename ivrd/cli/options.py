@@ -24,6 +24,7 @@ config_option = click.option(
     default=DEFAULT_CONFIG,
     show_default=True,
     envvar="IVRD_CONFIG",
+    show_envvar=True,
     metavar="FILE",
     help="The configuration.",
 )

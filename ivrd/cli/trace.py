@@ -20,7 +20,7 @@ __all__ = ["trace"]
 
 @click.command()
 @config_option
-@click.argument("call_id", metavar="ID", default="")
+@click.argument("call_id", metavar="[ID]", default="")
 @click.option("--next", "next_call", is_flag=True, help="The next call that comes, from its first line.")
 @click.option("--app", default="", help="The next call of this app.")
 @click.option("--save", "path", metavar="FILE", help="Write it to a file as well, for `ivrd dial --replay`.")
