@@ -24,8 +24,25 @@ line for each app.
 Labels are bounded by the configuration: no label ever holds a channel, a caller or anything else that somebody outside
 can choose. A word that is on none of the lists below is counted as `other`, an app that is not configured as `-`.
 
-[deploy/prometheus](../deploy/prometheus) has recording rules and alerts, [grafana](../grafana/README.md) a dashboard,
-[the runbook](runbook.md) says what to do about an alert.
+## Prometheus and Grafana
+The recording rules and alerts are in [deploy/prometheus](../deploy/prometheus). Copy `ivrd.rules.yml` and
+`ivrd.alerts.yml` to `/etc/prometheus`, and say in `prometheus.yml`, where the job has to be named `ivrd`:
+
+```yaml
+scrape_configs:
+  - job_name: ivrd
+    static_configs:
+      - targets: ["127.0.0.1:9949"]
+rule_files:
+  - /etc/prometheus/ivrd.rules.yml
+  - /etc/prometheus/ivrd.alerts.yml
+```
+
+Then `promtool check config /etc/prometheus/prometheus.yml` and `systemctl reload prometheus`. For a Prometheus on
+another machine let `metrics` listen at an address that it can reach, and nobody else. [The runbook](runbook.md) says
+what to do about each alert; [grafana](../grafana/README.md) has a dashboard.
+
+## The metrics
 
 | metric | type | labels | what it is |
 |---|---|---|---|

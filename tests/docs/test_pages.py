@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +17,7 @@ from docs import generate
 from ivrd.cli import main as ivrd
 from ivrd.config import parse
 from ivrd.phone.caller import Ivr
+from ivrd.wire.hello import Status
 from tests.docs.pages import PAGES, ROOT, Block, all_blocks, anchors, command_lines, links, shown
 
 SHIM = (ROOT / "shim" / "ivrd-shim.c").read_text()
@@ -115,6 +119,37 @@ def test_the_shims_options_exist(page: Path) -> None:
     said = re.findall(r"ivrd-shim\(((?:--[^,)]*,)+)", page.read_text())
     options = {option.split("=")[0] for group in said for option in group.split(",") if option}
     assert {option for option in options if f'"{option}=' not in SHIM} == set()
+
+
+def section(page: str, heading: str) -> str:
+    return (ROOT / page).read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def test_every_command_is_where_commands_are_listed() -> None:
+    commands = set(ivrd.list_commands(click.Context(ivrd)))
+    lines = re.findall(r"(?m)^    ivrd ([^#\n]*)", section("README.md", "Run it"))
+    assert commands <= set(" ".join(lines).split())
+    (row,) = re.findall(r"(?m)^\| `control_socket` .*", section("docs/security.md", "The sockets"))
+    assert set(re.findall(r"`(?:ivrd )?([a-z]+)`", row)) == commands - {"serve", "check", "dial", "bench"}
+
+
+@pytest.mark.parametrize("page", ["docs/dialplan.md", "deploy/asterisk/extensions.conf", "deploy/man/ivrd-shim.1"])
+def test_every_status_is_where_they_are_listed(page: str) -> None:
+    text = (ROOT / page).read_text()
+    first_words = re.findall(r"(?m)^(?:\| `|;  +|\.BR? )([A-Z_]+)\b", text)
+    assert {"OK", *Status} <= set(first_words)
+
+
+@pytest.mark.parametrize("block", all_blocks("yaml"), ids=str)
+def test_prometheus_takes_its_configuration_as_it_stands(block: Block, tmp_path: Path) -> None:
+    tool = shutil.which("promtool")
+    if tool is None and os.environ.get("CI") != "true":
+        pytest.skip("promtool is not here (Debian: apt install prometheus)")
+    assert tool is not None, "promtool is missing (Debian: apt install prometheus)"
+    config = tmp_path / "prometheus.yml"
+    config.write_text(block.text.replace("/etc/prometheus", str(ROOT / "deploy" / "prometheus")))
+    done = subprocess.run([tool, "check", "config", config], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_mistakes_are_seen() -> None:
