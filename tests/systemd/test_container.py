@@ -29,19 +29,19 @@ max_calls = 3000
 [apps.hold]
 handler = "story:hold"
 path = "/srv/story"
-queue_timeout = 15.0
 [apps.quick]
 handler = "story:quick"
 path = "/srv/story"
-queue = 1000
-queue_timeout = 15.0
 [apps.prisoner]
 handler = "prisoner:main"
 path = "/srv/story"
 workers = 1
 """
 STORY = """
+import time
 from ivrd import __version__
+
+time.sleep({imports_s})
 
 async def hold(call):
     key = await call.digits("beep", max=1, timeout=600)
@@ -118,8 +118,8 @@ async def main(call):
 """
 
 
-def configure(host: Host, by: str) -> None:
-    host.write("/srv/story/story.py", STORY.format(by=by))
+def configure(host: Host, by: str, imports_s: float = 0) -> None:
+    host.write("/srv/story/story.py", STORY.format(by=by, imports_s=imports_s))
     host.write("/srv/story/prisoner.py", PRISONER)
     host.write("/etc/ivrd/ivrd.toml", CONFIG)
 
@@ -180,11 +180,14 @@ def test_an_app_is_locked_in(host: Host) -> None:
 
 
 def test_an_upgrade_with_calls_up_loses_none(host: Host) -> None:
+    """By what a configuration and a dialplan say that say nothing: 2 s for the shim and in a queue of 100."""
     before = main_pid(host)
+    # More calls come in that time than would find room in the queue.
+    configure(host, "second", imports_s=3)
     with host.caller() as caller:
         assert caller.ask("hold", count=LIVE) == LIVE
         old, new = (f"continued IVRD_STATUS=OK BY=second-{version}" for version in (__version__, NEXT))
-        caller.ask("rush", rate=5)
+        caller.ask("rush", rate=5, options=[])
         until(lambda: old in caller.ask("rushing")["outcomes"], what="a new call in the old version")
         with host.start(*host.install(NEXT)) as installation:
             there = f"/opt/ivrd/{NEXT}/bin/ivrd"
@@ -202,6 +205,7 @@ def test_an_upgrade_with_calls_up_loses_none(host: Host) -> None:
         assert sum(rushed["outcomes"].values()) == rushed["begun"] >= least
         # The old workers run the old code from the old place to the end, and are gone with their last call.
         assert caller.ask("finish") == {f"continued IVRD_STATUS=OK KEY=7 BY=second-{__version__}": LIVE}
+    configure(host, "second")
     until(
         lambda: __version__ not in host.ask("sh", "-c", "ps -o args= -u ivrd 2>/dev/null || cat /proc/[0-9]*/cmdline")
     )

@@ -3,7 +3,7 @@
 The rule here: one line of JSON in, `{"what": …, …}`, one line out. Calls that are held go on between the questions.
 
     hold    count           calls of app `hold`, each up and waiting for a key          -> how many
-    rush    rate            begins calls of app `quick`, so many a second, for ever     -> nothing
+    rush    rate, options   begins calls of app `quick`, so many a second, for ever     -> nothing
     pace    rate            makes that so many a second                                 -> nothing
     rushing                 how far it is                                               -> how many were begun, outcomes
     rushed  least           goes on to so many, and waits until the last one is over    -> the same, the longest wait
@@ -15,13 +15,15 @@ import json
 import math
 import sys
 from collections import Counter
+from collections.abc import Sequence
 
 import trio
 
 from ivrd.simulator.process import Exchange, ProcessCall, open_exchange
 
+SHIM = "/usr/bin/ivrd-shim"
 # A busy machine may need longer than the usual two seconds to start the next daemon.
-SHIM = ("/usr/bin/ivrd-shim", "--timeout=15")
+PATIENT = ("--timeout=15",)
 
 
 class Driver:
@@ -37,7 +39,7 @@ class Driver:
         self.over = trio.Event()
 
     async def hold(self, count: int) -> int:
-        fresh = [self.exchange.dial([*SHIM, "hold", str(number)]) for number in range(count)]
+        fresh = [self.exchange.dial([SHIM, *PATIENT, "hold", str(number)]) for number in range(count)]
         for call in fresh:
             await call.hears("beep", timeout=30)
             await call.exited(timeout=30)
@@ -57,27 +59,27 @@ class Driver:
         said = [f"{name}={call.variables[name]}" for name in ("IVRD_STATUS", "KEY", "BY") if name in call.variables]
         return " ".join([ending.outcome, *said])
 
-    async def rush(self, rate: float) -> None:
+    async def rush(self, rate: float, options: Sequence[str] = PATIENT) -> None:
         self.over = trio.Event()
         self.outcomes.clear()
         self.begun, self.least, self.rate = 0, math.inf, rate
-        self.nursery.start_soon(self.dial_many)
+        self.nursery.start_soon(self.dial_many, options)
 
     async def pace(self, rate: float) -> None:
         self.rate = rate
 
-    async def dial_many(self) -> None:
+    async def dial_many(self, options: Sequence[str]) -> None:
         due = trio.current_time()
         async with trio.open_nursery() as calls:
             while self.begun < self.least:
                 await trio.sleep_until(due)
-                calls.start_soon(self.dial_one)
+                calls.start_soon(self.dial_one, options)
                 self.begun += 1
                 due += 1 / self.rate
         self.over.set()
 
-    async def dial_one(self) -> None:
-        call = self.exchange.dial([*SHIM, "quick"])
+    async def dial_one(self, options: Sequence[str]) -> None:
+        call = self.exchange.dial([SHIM, *options, "quick"])
         self.outcomes[await self.outcome(call)] += 1
         self.slowest = max(self.slowest, call.first_command_at or 0.0)
 
@@ -90,7 +92,7 @@ class Driver:
         return {**await self.rushing(), "slowest": round(self.slowest, 3)}
 
     async def call(self, app: str, keys: str = "", heard: str = "") -> dict[str, object]:
-        call = self.exchange.dial([*SHIM, app])
+        call = self.exchange.dial([SHIM, *PATIENT, app])
         if heard:
             await call.hears(heard, timeout=30)
         if keys:
