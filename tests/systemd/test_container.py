@@ -113,7 +113,8 @@ async def main(call):
             worked.append(name)
         except (OSError, KeyError):
             pass
-    write("/tmp/allowed")  # what any app may do
+    for place in ("/tmp", "/dev/shm"):
+        write(f"{place}/allowed")  # what any app may do, and nobody else sees
     await call.set(WORKED=";".join(worked) or "none")
 """
 
@@ -177,6 +178,8 @@ def test_an_app_is_locked_in(host: Host) -> None:
     with host.caller() as caller:
         answer = caller.ask("call", app="prisoner")
     assert answer["variables"].get("WORKED") == "network", answer
+    for place in ("/tmp", "/dev/shm"):
+        assert host.run("test", "-e", f"{place}/allowed", check=False).returncode == 1
 
 
 def test_an_upgrade_with_calls_up_loses_none(host: Host) -> None:
@@ -250,6 +253,9 @@ SCRAPE = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9949/met
 def scrape(host: Host) -> str:
     figures = host.ask("python3", "-c", SCRAPE)
     assert re.search(rf'ivrd_build_info\{{.*version="{NEXT}"', figures), figures[:2000]
+    # Also of the process, though the sandbox hides /proc/stat.
+    assert re.search(r"^process_start_time_seconds 1\.", figures, re.MULTILINE)
+    assert re.search(r"^process_open_fds \d", figures, re.MULTILINE)
     return figures
 
 
