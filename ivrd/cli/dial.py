@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-import msgspec
 from rich.console import Console
 
 from ivrd.cli.options import config_option, plain_errors
@@ -64,7 +63,7 @@ def dial(config_path: str, app: str, args: tuple[str, ...], **given: Any) -> Non
 
 
 def _dial(config_path: str, app: str, args: tuple[str, ...], given: Mapping[str, Any]) -> int:
-    from ivrd.cli import dialling
+    from ivrd.cli import dialling, telling, texts
     from ivrd.phone import recording, replay
     from ivrd.simulator import script
     from ivrd.simulator.sounds import DirectorySounds, SoundTable
@@ -97,15 +96,19 @@ def _dial(config_path: str, app: str, args: tuple[str, ...], given: Mapping[str,
         served = call(_configured(config_path, app, given), app, order)
 
     now = recording.Recording(
-        app=app, args=order.args, options=order.options, lines=served.wire.lines(), result=served.result
+        app=texts.readable(app),
+        args=tuple(map(texts.readable, order.args)),
+        options=order.options,
+        lines=served.wire.lines(),
+        result=served.result,
     )
     if given["save"]:
         recording.save(given["save"], now)
     changes = replay.differences(then, now) if then else []
     if given["as_json"]:
-        click.echo(msgspec.json.format(msgspec.json.encode(_as_json(served, now, changes))).decode())
+        click.echo(telling.tell_json(served, now, changes))
     else:
-        _tell(served, changes, replayed=then is not None)
+        telling.tell(served, changes if then else None)
     if given["audio"]:
         _write_audio(given["audio"], served.call, sounds)
     outcome = served.call.outcome
@@ -140,56 +143,6 @@ def _configured(config_path: str, app: str, given: Mapping[str, Any]) -> App:
     if app not in config.apps:
         raise ConfigError(f"{config_path} has no app {app!r}: it has {', '.join(config.apps)}; or dial module:function")
     return config.apps[app]
-
-
-def _tell(served: Any, changes: list[str], *, replayed: bool) -> None:
-    call = served.call
-    for when, what in call.happenings(strict=True):
-        click.echo(f"{when:8.2f}  {what}")
-    for name, value in call.variables.items():
-        click.echo(f"{'':8}  {name} = {call.masked(value)}")
-    if served.result:
-        click.echo(f"{'':8}  result: {served.result}")
-    for text in [*served.errors, *([served.problem] if served.problem else [])]:
-        click.echo(f"ivrd: {text.rstrip()}", err=True)
-    if replayed:
-        click.echo("the app behaves as it did" if not changes else "the app behaves differently:")
-        for line in changes:
-            click.echo(f"  {line}")
-
-
-def _as_json(served: Any, now: Any, changes: list[str]) -> dict[str, object]:
-    call = served.call
-    ending = call.channel.ended
-    keys = [
-        {"at": round(at, 3), "key": key if call.key_fate(number) == "public" else None}
-        for number, (at, key) in enumerate(call.keys)
-    ]
-    return {
-        "app": now.app,
-        "args": now.args,
-        "outcome": ending.outcome if ending else None,
-        "detail": call.masked(ending.detail) if ending else "",
-        "duration": round(ending.time, 3) if ending else None,
-        "result": served.result,
-        "problem": served.problem,
-        "errors": served.errors,
-        "heard": [
-            {
-                "prompt": call.masked(one.prompt),
-                "start": round(one.start, 3),
-                "end": one.end and round(one.end, 3),
-                "how": one.how,
-            }
-            for one in call.heard
-        ],
-        "pressed": keys,
-        "variables": {name: call.masked(value) for name, value in call.variables.items()},
-        "function_writes": [[name, call.masked(value)] for name, value in call.channel.function_writes],
-        "log": [{"at": round(one.time, 3), "level": one.level, "text": call.masked(one.text)} for one in call.log],
-        "differences": changes,
-        "wire": now.lines,
-    }
 
 
 def _write_audio(path: str, call: Any, sounds: Any) -> None:

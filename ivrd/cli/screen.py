@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ivrd.cli.texts import fit
 from ivrd.cli.words import printable
 from ivrd.phone.recording import Wire
 from ivrd.simulator.caller import SimulatedCall
@@ -79,7 +80,7 @@ class Screen:
         total = sound.seconds if sound and sound.seconds else 0.0
         passed = max(0.0, call.now() - heard.start)
         row = Table.grid(padding=(0, 1))
-        name = Text(printable(call.masked(heard.prompt)), style="bold green", no_wrap=True, overflow="ellipsis")
+        name = Text(fit(call, heard.prompt), style="bold green", no_wrap=True, overflow="ellipsis")
         waiting = len(call.channel.playlist) - 1
         row.add_row(
             name,
@@ -99,7 +100,7 @@ class Screen:
     def _table(self, width: int) -> RenderableType:
         shown = list(self._call.variables.items())[-8:]
         return Panel(
-            _lines([f"{name} = {self._call.masked(value)}" for name, value in shown]),
+            _lines([f"{fit(self._call, name)} = {fit(self._call, value)}" for name, value in shown]),
             title="variables",
             title_align="left",
         )

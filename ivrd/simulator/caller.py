@@ -16,6 +16,7 @@ from ivrd.errors import IvrdError
 
 from .channel import Channel
 from .generator import Heard
+from .masking import hide_keys
 from .records import Ending, Log, Outcome
 from .script import PATIENCE_S, Hangup, Patience, Pause, Press, Step, Wait
 
@@ -43,7 +44,7 @@ class SimulatedCall(ABC):
         self.keys: list[tuple[float, str]] = []
         """The keys that were pressed, with their times."""
         self.hides_keys = False
-        """Nothing is known of what the keys are for, so none is shown."""
+        """Nothing is known of what the keys are for, so none is shown, in no text either; see `masking`."""
         self._hears_from = 0
         self._change: anyio.Event | None = None
 
@@ -187,8 +188,8 @@ class SimulatedCall(ABC):
         return "secret" if self.hides_keys else "public"
 
     def masked(self, text: str) -> str:
-        """Give the text without the secret digits, as far as they are known."""
-        return text
+        """Give the text without the secret digits, as far as they are known; without any of the caller's where not."""
+        return hide_keys(text, [key for _, key in self.keys]) if self.hides_keys else text
 
     def happenings(self, *, strict: bool = False) -> list[tuple[float, str]]:
         """What happened so far, in order: each thing's time and what it was.

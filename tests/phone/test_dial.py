@@ -213,3 +213,32 @@ def test_a_program_that_does_not_read_is_told_of_and_not_waited_for(desk: Path) 
     assert call["outcome"] == "deadlocked"
     assert call["detail"] == "Asterisk is blocked writing an event: the app does not read its stdin"
     assert call["pressed"] == [{"at": pytest.approx(1, abs=0.5), "key": None}]
+
+
+CLEAR = """#!/bin/sh
+echo 'A,enter-pin'
+keys=
+while [ ${#keys} -lt 5 ] && read -r event; do
+    case $event in [0-9],*) keys=$keys${event%%,*};; esac
+done
+pin=${keys%?}
+echo "V,PIN=$pin,CHOICE=${keys#$pin},YEAR=2026"
+sleep 0.1; echo "L,the PIN was $pin"; sleep 0.1; echo "the PIN was $pin" >&2
+sleep 0.1; echo "A,accounts/$pin"; sleep 0.1; echo "G,PIN"; sleep 0.1
+echo "V,OWNER($pin)=$pin"; sleep 0.1; echo "D,$pin"; sleep 0.1; echo "E,all of $pin"
+read -r event; while read -r event; do :; done
+"""
+
+
+@pytest.mark.parametrize("more", [["--json"], ["--json", "--save=call.rec"], []])
+def test_a_program_that_nobody_knows_says_the_pin_everywhere_and_it_is_seen_nowhere(
+    desk: Path, more: list[str]
+) -> None:
+    (desk / "clear.sh").write_text(CLEAR)
+    (desk / "clear.sh").chmod(0o755)
+    text = dial(desk, "--command", "./clear.sh", "--keys", "wait:enter-pin 86421", *more)
+    assert "accounts/****" in text
+    assert "2026" in text
+    saved = (desk / "call.rec").read_text() if len(more) > 1 else ""
+    assert "8642" not in text + saved
+    assert "CHOICE=1" not in text.replace(" ", "") + saved
