@@ -20,8 +20,9 @@ from ivrd.errors import IvrdError
 from ivrd.phone.local import LocalCall
 from ivrd.phone.world import World
 from ivrd.simulator import script
-from ivrd.simulator.caller import KEY_S, NotSeen
+from ivrd.simulator.caller import NotSeen
 from ivrd.simulator.channel import Channel
+from ivrd.simulator.follower import KEY_S
 from ivrd.simulator.generator import Heard
 from ivrd.simulator.records import Ending, Log, Outcome, SentDtmf
 from ivrd.simulator.sounds import Sounds, SoundTable
@@ -254,7 +255,7 @@ class Ivr:
             hung_up: whether it is gone already, as in the `h` extension, for option `d`.
             variables: the channel's variables.
             sounds: which prompts there are, or lengths of some of them in seconds.
-            keys: a script that this caller follows on its own (see `Caller.follow`), beside others.
+            keys: a script that is followed on its own (see `Caller.follow`), whatever the test itself does and hears.
             settings: keys of the app's table in ivrd.toml, such as `max_duration=60`.
 
         Returns:
@@ -298,14 +299,17 @@ class Ivr:
         """Hang up what is left.
 
         Returns:
-            What went wrong in apps and was not told before.
+            What went wrong and was not told before, in apps and with scripts that were followed on their own.
         """
         sys.path[:] = self._path
         if self._world is None:
             return []
         self._world.close()
         problems = [f"{text}\nin the call:{each.transcript()}" for each in self._callers for text in each.unseen()]
-        return problems + list(map(self._masked, self._world.loose))
+        problems += map(self._masked, self._world.loose)
+        told = ["the app went wrong where no caller saw it:", *problems] if problems else []
+        astray = self._world.astray
+        return told + (["a script could not be followed to its end (keys=…):", *astray] if astray else [])
 
     def _masked(self, text: str) -> str:
         for caller in self._callers:

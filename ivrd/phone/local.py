@@ -126,7 +126,7 @@ class LocalCall(SimulatedCall):
     async def until_handled(self) -> None:
         """Wait until the worker's half is over too, the handler's clean-up included."""
         while self.result is None:
-            await self._changed()
+            await self.changed()
 
     @property
     def at_work(self) -> bool:

@@ -82,4 +82,4 @@ def ivr(
     finally:
         problems = telephone.close()
     if problems:
-        pytest.fail("the app went wrong where no caller saw it:\n" + "\n".join(problems), pytrace=False)
+        pytest.fail("\n".join(problems), pytrace=False)

@@ -23,6 +23,7 @@ from ivrd.errors import IvrdError
 from ivrd.phone.local import LocalCall
 from ivrd.phone.virtual import VirtualClock, VirtualLoop, VirtualTime
 from ivrd.simulator.caller import NotSeen
+from ivrd.simulator.follower import Follower
 from ivrd.simulator.script import Step
 
 __all__ = ["Stuck", "World"]
@@ -50,12 +51,14 @@ class World:
         calls: the calls that were dialled and are not over in the worker's half.
         stack: left, last in first out, when the world is closed; for lifespans.
         loose: what tasks raised that no call answers for.
+        astray: where callers that followed a script on their own could not go on, with the call.
     """
 
     def __init__(self, backend: Literal["asyncio", "trio"]) -> None:
         self.backend = backend
         self.calls: list[LocalCall] = []
         self.loose: list[str] = []
+        self.astray: list[str] = []
         self.stack = AsyncExitStack()
         self._time = VirtualTime(self._working)
         self._limiter: anyio.CapacityLimiter | None = None
@@ -105,7 +108,7 @@ class World:
 
         Args:
             call: the call.
-            steps: what its caller does without being told.
+            steps: what somebody does on it without being told, beside whoever else has the call.
         """
         assert self._tasks is not None
         self.calls.append(call)
@@ -129,9 +132,9 @@ class World:
 
     async def _follow(self, call: LocalCall, steps: Sequence[Step]) -> None:
         try:
-            await call.follow(steps)
+            await Follower(call).follow(steps)
         except NotSeen as error:
-            call.problems.append(str(error))
+            self.astray.append(str(error))
 
     def _working(self) -> tuple[object, ...]:
         handlers = [(id(call), call.stints) for call in self.calls if call.at_work]

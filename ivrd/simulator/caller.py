@@ -15,15 +15,13 @@ import anyio
 from ivrd.errors import IvrdError
 
 from .channel import Channel
+from .follower import Follower
 from .generator import Heard
 from .masking import hide_keys
 from .records import Ending, Log, Outcome
-from .script import PATIENCE_S, Hangup, Patience, Pause, Press, Step, Wait
+from .script import Step
 
-__all__ = ["KEY_S", "NotSeen", "SimulatedCall"]
-
-KEY_S = 0.1
-"""Seconds that a caller takes for a key: the tone and a pause."""
+__all__ = ["NotSeen", "SimulatedCall"]
 
 
 class NotSeen(IvrdError, AssertionError):
@@ -37,7 +35,7 @@ class SimulatedCall(ABC):
         channel: the model, whose time begins at 0 as well.
     """
 
-    __slots__ = ("_change", "_hears_from", "channel", "hides_keys", "keys")
+    __slots__ = ("_change", "_listener", "channel", "hides_keys", "keys")
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -45,7 +43,7 @@ class SimulatedCall(ABC):
         """The keys that were pressed, with their times."""
         self.hides_keys = False
         """Nothing is known of what the keys are for, so none is shown, in no text either; see `masking`."""
-        self._hears_from = 0
+        self._listener = Follower(self)
         self._change: anyio.Event | None = None
 
     # What the caller does
@@ -87,17 +85,7 @@ class SimulatedCall(ABC):
         Raises:
             NotSeen: it did not begin in time, or the call ended first.
         """
-
-        def found() -> bool:
-            heard = self.channel.heard
-            while self._hears_from < len(heard):
-                self._hears_from += 1
-                if heard[self._hears_from - 1].prompt == prompt:
-                    return True
-            return False
-
-        await self.until(found, f"prompt {prompt!r}", timeout)
-        return self.channel.heard[self._hears_from - 1]
+        return await self._listener.hears(prompt, timeout)
 
     async def ended(self, timeout: float = 10.0) -> Ending:
         """Wait until ExternalIVR() is over.
@@ -124,37 +112,20 @@ class SimulatedCall(ABC):
             while not condition():
                 if self.channel.ended is not None:
                     raise NotSeen(f"the call ended while the caller waited for {what}:{self._transcript_to(what)}")
-                await self._changed()
+                await self.changed()
             return
         raise NotSeen(f"the caller waited {timeout:g} s in vain for {what}:{self._transcript_to(what)}")
 
     async def follow(self, steps: Iterable[Step]) -> None:
         """Do what a script says (see `script`); over when its last step is done or the call has ended.
 
+        Prompts that an earlier `hears` has passed over are not waited for again: this is the same caller. For another
+        one beside it see `Follower`.
+
         Raises:
             NotSeen: a prompt did not come.
         """
-        patience = PATIENCE_S
-        for step in steps:
-            match step:
-                case Press(keys):
-                    for key in keys:
-                        self.press(key)
-                        await self._pause(KEY_S)
-                case Wait(prompt):
-                    await self.hears(prompt, patience)
-                case Pause(seconds):
-                    await self._pause(seconds)
-                case Hangup(after):
-                    await self._pause(after)
-                    self.hangup()
-                case Patience(seconds):
-                    patience = seconds
-
-    async def _pause(self, seconds: float) -> None:
-        with anyio.move_on_after(seconds):
-            while self.channel.ended is None:
-                await self._changed()
+        await self._listener.follow(steps)
 
     # What is known of the call
 
@@ -251,7 +222,7 @@ class SimulatedCall(ABC):
             self._watch(stdout, stderr, channel.next_write() is not None, channel.next_deadline())
         self._tell()
 
-    async def _changed(self) -> None:
+    async def changed(self) -> None:
         """Wait until something happens to the call."""
         if self._change is None:
             self._change = anyio.Event()

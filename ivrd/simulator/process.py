@@ -80,7 +80,7 @@ class ProcessCall(SimulatedCall):
         """
         with anyio.move_on_after(timeout):
             while self.exit_status is None:
-                await self._changed()
+                await self.changed()
             return self.exit_status
         raise NotSeen(f"the caller waited {timeout:g} s in vain for process {self.pid} to exit:{self.transcript()}")
 

@@ -107,6 +107,19 @@ async def test_time_waits_for_the_threads_of_an_app_on_the_loop(ivr: Ivr, ivr_ba
     assert caller.prompts == ["done"] * (2 if ivr_backend == "asyncio" else 1)
 
 
+@pytest.mark.parametrize("app", [menu, plain_menu])
+async def test_a_script_and_a_test_hear_the_same_prompts(ivr: Ivr, app: Any) -> None:
+    caller = await ivr.dial(app, keys="wait:welcome 1 wait:goodbye pause:0.5 hangup")
+    assert (await caller.hears("welcome")).prompt == "welcome"
+    await caller.hears("goodbye")
+    assert (await caller.ended()).outcome is Outcome.HUNGUP_BY_CALLER
+    # But what the test itself has heard it does not hear again.
+    caller = await ivr.dial(app)
+    await caller.hears("welcome")
+    with pytest.raises(NotSeen):
+        await caller.follow("patience:3 wait:welcome")
+
+
 async def test_callers_beside_each_other_and_time_between_steps(ivr: Ivr) -> None:
     callers = [await ivr.dial(menu, keys=f"pause:{n / 2} 1") for n in range(20)]
     await ivr.sleep(5.7)

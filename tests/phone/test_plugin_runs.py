@@ -124,6 +124,23 @@ def test_what_goes_wrong_unseen_fails_the_test(project: pytest.Pytester) -> None
     )
 
 
+def test_a_script_that_goes_astray_is_not_the_apps_failure(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        test_menu="""
+        async def test_menu(ivr):
+            caller = await ivr.dial("menu:main", keys="wait:welcome 2 patience:5 wait:sorry")
+            await caller.hears("welcome")
+            await caller.ended()
+        """
+    )
+    result = project.runpytest_subprocess("-q")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["a script could not be followed*", "the caller waited 5 s in vain for prompt 'sorry':", "*presses 2"]
+    )
+    result.stdout.no_fnmatch_line("*the app went wrong*")
+
+
 def test_apps_by_the_name_that_they_have_in_the_configuration(project: pytest.Pytester) -> None:
     project.makefile(
         ".toml",
