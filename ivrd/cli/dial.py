@@ -24,8 +24,8 @@ _BAD_RESULTS = ("app_error", "timeout", "worker_died", "rejected")
 _BAD_OUTCOMES = ("went_away", "deadlocked", "refused", "crashed")
 
 
-@click.command(epilog="The caller's script: keys such as 1 or 22#, wait:PROMPT, pause:SECONDS, hangup:SECONDS, "
-               "patience:SECONDS, divided by blanks.")  # fmt: skip
+@click.command(epilog="The caller's script: keys such as 1 or 22#, tap:KEYS, wait:PROMPT, pause:SECONDS, "
+               "hangup:SECONDS, patience:SECONDS, divided by blanks.")  # fmt: skip
 @config_option
 @click.argument("app")
 @click.argument("args", nargs=-1)

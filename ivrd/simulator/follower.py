@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .generator import Heard
-from .script import PATIENCE_S, Hangup, Patience, Pause, Press, Step, Wait
+from .script import PATIENCE_S, Hangup, Patience, Pause, Press, Step, Tap, Wait
 
 if TYPE_CHECKING:
     from .caller import SimulatedCall
@@ -60,6 +60,8 @@ class Follower:
                     for key in keys:
                         call.press(key)
                         await self._pause(KEY_S)
+                case Tap(keys):
+                    call.press(keys)
                 case Wait(prompt):
                     await self.hears(prompt, patience)
                 case Pause(seconds):

@@ -24,6 +24,7 @@ __all__ = [
     "Press",
     "ScriptError",
     "Step",
+    "Tap",
     "Wait",
     "read",
     "write",
@@ -34,12 +35,14 @@ PATIENCE_S = 60.0
 
 WORDS = """\
 1 2# *9        keys, a tenth of a second each
+tap:KEYS       keys, in no time at all
 wait:PROMPT    until the prompt begins
 pause:SECONDS  for so long
 hangup         hang up; hangup:SECONDS after so long
 patience:SECONDS  what each `wait` from here on is given (60)"""
 """The language, for people."""
 
+_OTHERS = "tap:KEYS, wait:PROMPT, pause:SECONDS, hangup, patience:SECONDS"
 _LONGEST_S = 86_400.0
 
 
@@ -50,6 +53,13 @@ class ScriptError(IvrdError):
 @dataclass(frozen=True)
 class Press:
     """Press keys one after the other."""
+
+    keys: str
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Press keys in no time; with pauses between them what a caller did can be told to the millisecond."""
 
     keys: str
 
@@ -82,7 +92,7 @@ class Patience:
     seconds: float
 
 
-Step: TypeAlias = Press | Wait | Pause | Hangup | Patience
+Step: TypeAlias = Press | Tap | Wait | Pause | Hangup | Patience
 
 
 def read(text: str) -> list[Step]:
@@ -121,16 +131,21 @@ def _step(word: str, place: str) -> Step:
             if not value:
                 raise ScriptError(f"{place} names no prompt: write wait:PROMPT")
             return Wait(value)
+        case "tap":
+            return Tap(_keys(value, f"{place} needs keys behind the colon, of {KEYS}"))
         case "pause" | "patience":
             seconds = _seconds(value, place)
             return Pause(seconds) if name == "pause" else Patience(seconds)
         case "hangup":
             return Hangup(_seconds(value, place) if colon else 0.0)
-    if not colon and word and all(key in KEYS for key in word.upper()):
-        return Press(word.upper())
-    raise ScriptError(
-        f"{place} is neither keys ({KEYS}) nor one of wait:PROMPT, pause:SECONDS, hangup, patience:SECONDS"
-    )
+    return Press(_keys(word, f"{place} is neither keys ({KEYS}) nor one of {_OTHERS}"))
+
+
+def _keys(word: str, otherwise: str) -> str:
+    keys = word.upper()
+    if not keys or any(key not in KEYS for key in keys):
+        raise ScriptError(otherwise)
+    return keys
 
 
 def _seconds(value: str, place: str) -> float:
@@ -147,6 +162,8 @@ def _word(step: Step) -> str:
     match step:
         case Press(keys):
             return keys
+        case Tap(keys):
+            return f"tap:{keys}"
         case Wait(prompt):
             return f"wait:{prompt}"
         case Pause(seconds):

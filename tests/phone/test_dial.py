@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import stat
-import subprocess
 import sys
 import wave
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-IVRD = str(Path(sys.executable).with_name("ivrd"))
+from tests.phone.desk import dial, dial_json
+
 APP = """
 import asyncio, os
 
@@ -45,28 +44,6 @@ def plain(call):
 def desk(tmp_path: Path) -> Path:
     (tmp_path / "menu.py").write_text(APP)
     return tmp_path
-
-
-def dial(desk: Path, *args: str, status: int = 0, env: dict[str, str] | None = None) -> str:
-    """What it prints, on both streams."""
-    done = subprocess.run(
-        [IVRD, "dial", *args],
-        cwd=desk,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-        check=False,
-        env=env,
-    )
-    assert done.returncode == status, done.stdout
-    return done.stdout
-
-
-def dial_json(desk: Path, *args: str, status: int = 0) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(dial(desk, *args, "--json", status=status))
-    return answer
 
 
 SCRIPT = "wait:enter-pin 8642 wait:menu 1"

@@ -20,21 +20,43 @@ def recording(*lines: str, result: str = "") -> Recording:
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
-        (["0 < A,welcome", "0.4 > 1", "0.4 < I,x", "0.4 > T,welcome"], "wait:welcome pause:0.4 1"),
+        # A prompt begins at the next tick, 20 ms after its command at the latest.
+        (["0 < A,welcome", "0.4 > 1", "0.4 < I,x", "0.4 > T,welcome"], "wait:welcome pause:0.38 tap:1"),
         # The second prompt begins when the first has finished, and the key is as late after that.
-        (["0 < A,a", "0 < A,b", "1 > F,a", "1.7 > 2", "1.71 > 3"], "wait:a wait:b pause:0.7 2 3"),
+        (["0 < A,a", "0 < A,b", "1 > F,a", "1.7 > 2", "1.71 > 3"], "wait:a wait:b pause:0.72 tap:2 pause:0.01 tap:3"),
+        # Keys are as far from each other as they were, also behind a prompt that began between them.
+        (["0 < A,a", "1 > 1", "1 > 2", "1.95 > 3"], "wait:a pause:0.98 tap:1 tap:2 pause:0.95 tap:3"),
+        (["0 < A,a", "1 > 1", "1 < S,b", "1 > T,a", "1.1 > 2"], "wait:a pause:0.98 tap:1 wait:b pause:0.08 tap:2"),
+        (["0 < A,a", "0.01 > 1"], "pause:0.01 tap:1"),
         # One that was dropped never began.
-        (["0 < A,a", "0 < A,b", "1 > T,a", "1 > D,b", "1 < A,c", "3 > *"], "wait:a wait:c pause:2 *"),
-        (["0 < A,a", "0 < S,b", "0 > T,a", "2 > #"], "wait:a wait:b pause:2 #"),
-        (["0 < A,nope", "0 > Z,nope", "0 < A,b"], "wait:b"),
-        (["0 < A,a", "0 < A,nope", "0 < A,b", "0 > Z,nope", "1 > F,a", "2 > 1"], "wait:a wait:b pause:1 1"),
-        (["0.5 < A,a", "2.5 > H"], "wait:a hangup:2"),
-        (["0 < A,a", "1 > I,HANGUP", "2 < H,x", "2 > H"], "wait:a hangup:1"),
-        (["0 < A,a", "1 < H,bye", "1 > H"], "wait:a"),
-        (["0 < G,X", "0 > G,X=1", "0 > D"], "D"),
+        (["0 < A,a", "0 < A,b", "1 > T,a", "1 > D,b", "1 < A,c", "3 > *"], "wait:a wait:c pause:1.98 tap:*"),
+        (["0 < A,a", "0 < S,b", "0 > T,a", "2 > #"], "wait:a wait:b pause:1.98 tap:#"),
+        (["0 < A,nope", "0 > Z,nope", "0 < A,b", "1 > 1"], "wait:b pause:0.98 tap:1"),
+        (["0 < A,a", "0 < A,nope", "0 < A,b", "0 > Z,nope", "1 > F,a", "2 > 1"], "wait:a wait:b pause:1.02 tap:1"),
+        # Where the app was quicker than the wire: commands stand before what came of those before them.
+        (
+            ["0 < A,a", "0.5 < I,x", "0.5 < A,nope", "0.5 < A,b", "0.51 > T,a", "0.51 > Z,nope", "1.02 > 1"],
+            "wait:a wait:b pause:0.5 tap:1",
+        ),
+        (["0 < A,a", "0.5 < I,x", "0.5 < A,b", "0.51 > T,a", "1.02 > 5"], "wait:a wait:b pause:0.5 tap:5"),
+        # One whose file could not be opened is never told of.
+        (["0 < A,a", "0 < A,broken", "0 < A,b", "1 > F,a", "2 > F,b", "3 > 1"], "wait:a wait:b pause:2.02 tap:1"),
+        # On a channel that is not up there is nothing to hear.
+        (["0 < A,a", "0 > Z", "0 < T,x", "0.1 < A,b", "1.12 > 1"], "wait:b pause:1 tap:1"),
+        (["0.5 < A,a", "2.5 > H"], "wait:a hangup:1.98"),
+        (["0 < A,a", "1 > I,HANGUP", "2 < H,x", "2 > H"], "wait:a hangup:0.98"),
+        # What comes behind the caller's last doing is not waited for.
+        (["0 < A,a", "0 > 1", "0.5 < A,b", "1 < H,bye", "1 > H"], "tap:1"),
+        (["0 < A,a", "1 < H,bye", "1 > H"], ""),
+        (["0 < G,X", "0 > G,X=1", "0 > D"], "tap:D"),
         # What says a secret is covered, also where it was told before that was known; nobody can wait for it.
-        (["0 < A,a", "0 < A,digits/7", "1 > F,a", "2 > F,digits/****", "2 < A,b", "3 > 1"], "wait:a wait:b pause:1 1"),
-        (["0 < A,a", "1 > F,a", "1 < A,digits/****", "2 > F,digits/****", "2.5 > 1"], "wait:a pause:2.5 1"),
+        (
+            ["0 < A,a", "0 < A,digits/7", "1 > F,a", "2 > F,digits/****", "2 < A,b", "3 > 1"],
+            "wait:a wait:b pause:0.98 tap:1",
+        ),
+        (["0 < A,a", "1 > F,a", "1 < A,digits/****", "2 > F,digits/****", "2.5 > 1"], "wait:a pause:2.48 tap:1"),
+        # Who waited longer than a caller does by himself is given as long again.
+        (["0 < A,a", "1 > F,a", "99.98 < A,b", "101 > 1"], "patience:200 wait:a wait:b pause:1 tap:1"),
     ],
 )
 def test_what_the_caller_did(lines: list[str], says: str) -> None:
@@ -44,9 +66,11 @@ def test_what_the_caller_did(lines: list[str], says: str) -> None:
 
 def test_secret_keys_are_given_back_in_their_order() -> None:
     call = recording("0 < A,pin", "0 > ?", "0 > ?", "0 > 1")
-    assert script.write(script_of(call, "86")) == "wait:pin 8 6 1"
+    assert script.write(script_of(call, "8d")) == "tap:8 tap:D tap:1"
     with pytest.raises(IvrdError, match="hides 2 keys and 3 were given"):
         script_of(call, "864")
+    with pytest.raises(IvrdError, match="'X' is no key"):
+        script_of(call, "8x")
 
 
 def test_variables_are_those_of_the_first_answer() -> None:

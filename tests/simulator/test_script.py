@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ivrd.simulator.records import KEYS
-from ivrd.simulator.script import Hangup, Patience, Pause, Press, ScriptError, Step, Wait, read, write
+from ivrd.simulator.script import Hangup, Patience, Pause, Press, ScriptError, Step, Tap, Wait, read, write
 
 
 def test_the_line_of_the_manual() -> None:
@@ -22,8 +22,9 @@ def test_the_line_of_the_manual() -> None:
 
 
 def test_keys_in_a_row_small_letters_and_more_than_one_line() -> None:
-    assert read("12a#\n patience:5\twait:http://a/b.wav hangup") == [
+    assert read("12a#\n tap:3d patience:5\twait:http://a/b.wav hangup") == [
         Press("12A#"),
+        Tap("3D"),
         Patience(5.0),
         Wait("http://a/b.wav"),
         Hangup(),
@@ -43,6 +44,8 @@ def test_keys_in_a_row_small_letters_and_more_than_one_line() -> None:
         ("hangup:", "needs seconds"),
         ("hangup 1", "word 2 ('1', column 8) of the caller's script comes after the hangup"),
         ("1:2", "is neither keys"),
+        ("tap:", "word 1 ('tap:', column 1) of the caller's script needs keys behind the colon"),
+        ("tap:1x", "needs keys behind the colon"),
     ],
 )
 def test_what_makes_no_sense_is_named_with_its_place(script: str, says: str) -> None:
@@ -55,6 +58,7 @@ def test_what_makes_no_sense_is_named_with_its_place(script: str, says: str) -> 
 SECONDS = st.floats(0, 86_400, allow_nan=False)
 STEPS = st.one_of(
     st.builds(Press, st.text(KEYS, min_size=1)),
+    st.builds(Tap, st.text(KEYS, min_size=1)),
     st.builds(Wait, st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1)),
     st.builds(Pause, SECONDS),
     st.builds(Patience, SECONDS),

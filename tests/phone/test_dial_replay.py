@@ -1,0 +1,65 @@
+"""`ivrd dial --replay`: that the recorded caller does what it did, when it did it, and what is told of the app."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.phone.desk import dial, dial_json
+
+APP = """
+import asyncio
+
+async def account(call):
+    number = await call.digits("account", max=6, digit_timeout=1.0)
+    await call.set(NUMBER=number)
+    await call.play("thanks")
+    await call.digits("anything-else", max=1)
+
+async def overtakes(call):
+    await call.queue("long")
+    await asyncio.sleep(0.5)
+    await call.interrupt()
+    await call.queue("a", "b")
+    await call.digits(None, max=1, timeout=5)
+"""
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    (tmp_path / "menu.py").write_text(APP)
+    return tmp_path
+
+
+TYPED = "wait:account pause:0.4 tap:1 pause:0.95 tap:2 pause:0.95 tap:3"
+QUICK = "wait:account 12 tap:3 pause:0.03 tap:4 wait:anything-else pause:0.04 7"
+
+
+@pytest.mark.parametrize(
+    ("keys", "pace"),
+    [
+        (TYPED, ["--fast"]),
+        (QUICK, ["--fast"]),
+        ("1234 pause:3.3 hangup", ["--fast"]),
+        ("wait:anything-else hangup:0.3", ["--fast"]),
+        (QUICK, []),
+    ],
+)
+def test_each_key_comes_when_it_came(desk: Path, keys: str, pace: list[str]) -> None:
+    then = dial_json(desk, "menu:account", "--keys", keys, *pace, "--save=call.rec")
+    now = dial_json(desk, "menu:account", "--replay=call.rec", *pace)
+    assert (now["problem"], now["differences"]) == ("", [])
+    assert [key["key"] for key in now["pressed"]] == [key["key"] for key in then["pressed"]]
+    slack = 0.021 if pace else 0.3  # a tick; and what a busy machine is late
+    for before, after in zip(then["pressed"], now["pressed"], strict=True):
+        assert after["at"] == pytest.approx(before["at"], abs=slack)
+    assert now["duration"] == pytest.approx(then["duration"], abs=0.05 if pace else 0.5)
+    assert now["variables"].get("NUMBER") == then["variables"].get("NUMBER")
+
+
+def test_what_overtakes_its_events_plays_again(desk: Path) -> None:
+    dial(desk, "menu:overtakes", "--keys", "wait:b pause:0.5 5", "--fast", "--save=call.rec")
+    call = dial_json(desk, "menu:overtakes", "--replay=call.rec", "--fast")
+    assert [one["prompt"] for one in call["heard"]] == ["long", "a", "b"]
+    assert (call["problem"], call["differences"]) == ("", [])
