@@ -63,7 +63,7 @@ def dial(config_path: str, app: str, args: tuple[str, ...], **given: Any) -> Non
 
 
 def _dial(config_path: str, app: str, args: tuple[str, ...], given: Mapping[str, Any]) -> int:
-    from ivrd.cli import dialling, telling, texts
+    from ivrd.cli import dialling, telling, texts, words
     from ivrd.phone import recording, replay
     from ivrd.simulator import script
     from ivrd.simulator.sounds import DirectorySounds, SoundTable
@@ -73,6 +73,8 @@ def _dial(config_path: str, app: str, args: tuple[str, ...], given: Mapping[str,
     scripted = given["keys"] is not None or then is not None
     _check(given, scripted)
     variables = dict(_assignment(text) for text in given["variables"])
+    for caution in replay.cautions(then, variables) if then else ():
+        click.echo(f"ivrd: {words.printable(caution)}", err=True)
     sounds = DirectorySounds(given["sounds"]) if given["sounds"] else SoundTable()
     console = Console(file=sys.stdout)  # this one, also while what the app prints is kept off the screen
     order = dialling.Order(
@@ -101,10 +103,12 @@ def _dial(config_path: str, app: str, args: tuple[str, ...], given: Mapping[str,
         options=order.options,
         lines=served.wire.lines(),
         result=served.result,
+        dropped=served.wire.dropped,
+        keys_hidden=served.call.hides_keys,
     )
     if given["save"]:
         recording.save(given["save"], now)
-    changes = replay.differences(then, now) if then else []
+    changes = replay.differences(then, now, [key for _, key in served.call.keys]) if then else []
     if given["as_json"]:
         click.echo(telling.tell_json(served, now, changes))
     else:

@@ -35,10 +35,13 @@ def tell(served: Served, changes: list[str] | None) -> None:
         click.echo(f"{'':8}  result: {served.result}")
     for text in [*served.errors, *([served.problem] if served.problem else [])]:
         click.echo("ivrd: " + "\n".join(map(printable, text.rstrip().splitlines())), err=True)
-    if changes is not None:
-        click.echo("the app behaves as it did" if not changes else "the app behaves differently:")
+    if changes:
+        click.echo("the app behaves differently:")
         for line in changes:
             click.echo(f"  {printable(line)}")
+    elif changes is not None:
+        as_it_did = "the app behaves as it did"
+        click.echo(f"{as_it_did}, but the recorded caller could not go on" if served.problem else as_it_did)
 
 
 def tell_json(served: Served, now: Recording, changes: list[str]) -> str:

@@ -44,6 +44,10 @@ class Recording(msgspec.Struct, kw_only=True):
         options: the dialplan's option letters, where they are known.
         lines: what went over the wire, in order.
         result: how it ended; "" where that is not known.
+        since: seconds of the call that had gone by when somebody began to look; 0 where its beginning is there.
+        dropped: lines that are missing, since they came too fast or were too many.
+        keys_hidden: nothing was known of what keys were for, so that everything that could be one is masked; see
+            `simulator.masking`.
     """
 
     version: Literal[1] = 1
@@ -52,6 +56,9 @@ class Recording(msgspec.Struct, kw_only=True):
     options: str = ""
     lines: list[Line]
     result: str = ""
+    since: float = 0.0
+    dropped: int = 0
+    keys_hidden: bool = False
 
 
 class Wire:

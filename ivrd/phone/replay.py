@@ -3,28 +3,33 @@
 The rule that holds here: a caller reacts to prompts, so a key is pressed as long after the prompt that played as it was
 then, not at the same moment of the call. What the app says is compared line by line, times left aside. Prompts that say
 digits are covered once a call has a secret; here they are so from its start, for a name must be the same in all lines.
-They are not waited for: the pauses before and behind them become one.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import msgspec
 
 from ivrd.errors import IvrdError
 from ivrd.phone.recording import MASKED, Line, Recording
 from ivrd.simulator.generator import TICK
+from ivrd.simulator.masking import MASK, hide_keys
 from ivrd.simulator.records import KEYS
 from ivrd.simulator.script import PATIENCE_S, Hangup, Patience, Pause, Step, Tap, Wait
 from ivrd.worker.secrets import COVER, cover_spoken
+from ivrd.worker.session import CALL_ID
 
-__all__ = ["differences", "script_of", "variables_of"]
+__all__ = ["cautions", "differences", "script_of", "variables_of"]
 
 _LEAST_PAUSE_S = 0.001
+_OWN = (f"V,{CALL_ID}=", "L,ivrd call ")
+"""How lines begin that ivrd itself says, and that tell one call from another."""
 
 
 def script_of(recording: Recording, secret: str = "") -> list[Step]:
@@ -42,17 +47,17 @@ def script_of(recording: Recording, secret: str = "") -> list[Step]:
     """
     secrets = iter(_checked(recording, secret))
     lines = _evenly_covered(recording.lines)
-    acts: list[tuple[float, Step]] = [(when, Wait(prompt)) for when, prompt in _begun(lines) if COVER not in prompt]
-    for line in lines:
+    acts = _heard(lines)
+    for number, line in enumerate(lines):
         if line.kind != "event":
             continue
         if line.text == MASKED or (len(line.text) == 1 and line.text in KEYS):
-            acts.append((line.at, Tap(next(secrets) if line.text == MASKED else line.text)))
+            acts.append(_Act(line.at, number, Tap(next(secrets) if line.text == MASKED else line.text)))
         elif line.text == "I,HANGUP" or (line.text == "H" and not _says(lines, line, "H")):
-            acts.append((line.at, Hangup()))
+            acts.append(_Act(line.at, number, Hangup()))
             break
-    acts.sort(key=lambda act: act[0])  # what comes at the same moment stays in this order: prompts first
-    while acts and isinstance(acts[-1][1], Wait):
+    acts.sort(key=lambda act: (act.at, act.number))
+    while acts and isinstance(acts[-1].step, Wait):
         del acts[-1]  # the caller did nothing more, and stays on the line whatever is played
     return list(_steps(acts))
 
@@ -69,20 +74,32 @@ def _checked(recording: Recording, secret: str) -> str:
     return secret
 
 
-def _steps(acts: Sequence[tuple[float, Step]]) -> Iterator[Step]:
+class _Act(NamedTuple):
+    """What somebody does: when, at which line of the recording, and what."""
+
+    at: float
+    number: int
+    step: Step
+
+
+def _steps(acts: Sequence[_Act]) -> Iterator[Step]:
     """Give what somebody does at these times, each as long behind the one before."""
-    times = [0.0, *(when for when, _ in acts)]
+    times = [0.0, *(act.at for act in acts)]
     longest = max((later - sooner for sooner, later in pairwise(times)), default=0.0)
     if longest > PATIENCE_S / 2:
         yield Patience(round(2 * longest))
     before = 0.0
-    for when, step in acts:
+    for when, _, step in acts:
+        if isinstance(step, Wait):
+            before = when + TICK  # the generator begins it at its next tick
+            yield step
+            continue
         pause = round(max(0.0, when - before), 3)
         before = max(when, before)
         if isinstance(step, Hangup):
             yield Hangup(pause)
             return
-        if not isinstance(step, Wait) and pause >= _LEAST_PAUSE_S:
+        if pause >= _LEAST_PAUSE_S:
             yield Pause(pause)
         yield step
 
@@ -94,31 +111,33 @@ class _Queued:
     Attributes:
         name: its name.
         at: when it was queued.
+        number: at which line.
         fate: the letter of the event that told its end, "" when none has.
-        ended: when that event came.
+        told: when that event came, and at which line.
     """
 
     name: str
     at: float
+    number: int
     fate: str = ""
-    ended: float = 0.0
+    told: tuple[float, int] = (0.0, 0)
 
 
-def _begun(lines: Sequence[Line]) -> list[tuple[float, str]]:
-    """Give the prompts that the caller heard, each with the time at which it began.
+def _heard(lines: Sequence[Line]) -> list[_Act]:
+    """Give the prompts that the caller heard, as waits for them; each from when on it could begin, at the next tick.
 
     What an event says of a prompt may stand behind commands that the app gave later, for they cross on the wire. So
     first each prompt's fate is looked up, and then it is asked when it can have begun.
     """
     queued: list[_Queued] = []
-    for line in lines:
+    for number, line in enumerate(lines):
         letter, _, data = line.text.partition(",")
         if line.kind == "command" and letter in ("A", "S") and data:
-            queued.append(_Queued(data, line.at))
+            queued.append(_Queued(data, line.at, number))
         elif line.kind == "event" and letter in ("F", "T", "D", "Z") and data:
             found = next((one for one in queued if one.name == data and not one.fate), None)
             if found is not None:
-                found.fate, found.ended = letter, line.at
+                found.fate, found.told = letter, (line.at, number)
         elif line.kind == "event" and line.text == "Z":
             # The channel is not up, so that none of these was taken.
             for one in queued:
@@ -127,18 +146,68 @@ def _begun(lines: Sequence[Line]) -> list[tuple[float, str]]:
     # Behind those whose end was told one may have played to the end of the call. One before them was never told of: its
     # file could not be opened.
     playing = next((one for one in queued[last + 1 :] if not one.fate), None)
-    heard: list[tuple[float, str]] = []
-    free = 0.0  # from when on the next one can play
+    heard: list[_Act] = []
+    free = (0.0, 0)  # from when on the next one can play
     for one in queued:
         if one.fate in ("F", "T") or one is playing:
-            # It begins at the generator's next tick. The end of the one before is told a tick late.
-            heard.append((max(one.at + TICK, free), one.name))
-            free = one.ended - TICK if one.fate == "F" else 0.0
+            heard.append(_Act(*max((one.at, one.number), free), Wait(one.name)))
+            ended, number = one.told
+            # The end of a prompt is told a tick after the next one has begun.
+            free = (ended - 2 * TICK, number) if one.fate == "F" else (0.0, 0)
     return heard
 
 
 def variables_of(recording: Recording) -> dict[str, str]:
-    """Give the variables that the app asked for, as they were when it first asked for each."""
+    """Give the variables that the app asked for, as they were when it first asked for each; no masked ones."""
+    return {name: value for name, value in _answers(recording).items() if MASK not in value}
+
+
+def cautions(recording: Recording, given: Collection[str] = ()) -> list[str]:
+    """Give what of a recording will not be as it was, a line for each thing.
+
+    Args:
+        recording: the call.
+        given: the variables that have been given by hand.
+    """
+    told = []
+    if recording.since:
+        told.append(
+            f"the recording begins {recording.since:.1f} s after the call did: what was before cannot be played, and "
+            f"shows as a difference"
+        )
+    if recording.dropped:
+        told.append(f"{recording.dropped} lines are missing from the recording: differences may come of that")
+    masked = [name for name, value in _answers(recording).items() if MASK in value and name not in given]
+    if masked:
+        told.append(f"the recording hides what was in {', '.join(masked)}: give it with --set NAME=VALUE")
+    return told
+
+
+def differences(then: Recording, now: Recording, keys: Sequence[str] = ()) -> list[str]:
+    """Compare what the app said: commands in their order, and the result where both sides know it.
+
+    Args:
+        then: the recording.
+        now: the call with the same caller.
+        keys: the keys that this caller pressed. Where one side masks whatever could be one, both do.
+
+    Returns:
+        Lines for a person, `-` what it said then, `+` what it says now, with some of what is around; empty when all is
+        as it was.
+    """
+    lines = _evenly_covered([*then.lines, *now.lines])
+    before, after = _said(lines[: len(then.lines)]), _said(lines[len(then.lines) :])
+    if then.keys_hidden or now.keys_hidden:
+        before, after = ([_covered(text, keys) for text in said] for said in (before, after))
+    if not _is_whole(then):
+        after = after[: len(before)]
+    elif then.result and now.result:
+        before.append(f"result: {then.result}")
+        after.append(f"result: {now.result}")
+    return list(difflib.unified_diff(before, after, "then", "now", lineterm="", n=3))[2:]
+
+
+def _answers(recording: Recording) -> dict[str, str]:
     values: dict[str, str] = {}
     for line in recording.lines:
         if line.kind == "event" and line.text.startswith("G,"):
@@ -147,30 +216,24 @@ def variables_of(recording: Recording) -> dict[str, str]:
     return values
 
 
-def differences(then: Recording, now: Recording) -> list[str]:
-    """Compare what the app said: commands in their order, and the result.
-
-    Returns:
-        Lines for a person, `-` what it said then, `+` what it says now, with some of what is around; empty when all is
-        as it was.
-    """
-    lines = _evenly_covered([*then.lines, *now.lines])
-    before = _said(lines[: len(then.lines)], then.result)
-    after = _said(lines[len(then.lines) :], now.result)
-    if not then.result:
-        after = after[: len(before)]  # who looked left before the call's end
-    return list(difflib.unified_diff(before, after, "then", "now", lineterm="", n=3))[2:]
-
-
-def _said(lines: Sequence[Line], result: str) -> list[str]:
-    said = [line.text for line in lines if line.kind == "command"]
-    return [*said, f"result: {result}"] if result else said
+def _said(lines: Sequence[Line]) -> list[str]:
+    return [line.text for line in lines if line.kind == "command" and not line.text.startswith(_OWN)]
 
 
 def _evenly_covered(lines: Sequence[Line]) -> Sequence[Line]:
     if not any(f"digits/{COVER}" in line.text for line in lines):
         return lines
     return [msgspec.structs.replace(line, text=cover_spoken(line.text)) for line in lines]
+
+
+def _covered(text: str, keys: Sequence[str]) -> str:
+    # Of a run of digits a part is masked or all of it, as much as was known.
+    return re.sub(r"[0-9*#]*\*{4}[0-9*#]*", MASK, hide_keys(text, keys))
+
+
+def _is_whole(recording: Recording) -> bool:
+    """Whether it goes to the call's end; who looked may have left before."""
+    return bool(recording.result) or any(line.kind == "event" and line.text in ("H", "E") for line in recording.lines)
 
 
 def _says(lines: Sequence[Line], event: Line, letter: str) -> bool:

@@ -76,7 +76,7 @@ class SimulatedCall(ABC):
         """Wait until a prompt begins to play; prompts that an earlier `hears` passed over are not looked at again.
 
         Args:
-            prompt: its name, as the app gave it.
+            prompt: its name, as the app gave it; `****` in it stands for any digits, as in what is told of a call.
             timeout: how long to wait, in seconds.
 
         Returns:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .generator import Heard
+from .masking import fits
 from .script import PATIENCE_S, Hangup, Patience, Pause, Press, Step, Tap, Wait
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Follower:
         def found() -> bool:
             while self._hears_from < len(heard):
                 self._hears_from += 1
-                if heard[self._hears_from - 1].prompt == prompt:
+                if fits(heard[self._hears_from - 1].prompt, prompt):
                     return True
             return False
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-__all__ = ["MASK", "hide_keys"]
+__all__ = ["MASK", "fits", "hide_keys"]
 
 MASK = "****"
 """Stands for digits that are not shown, however many they are."""
@@ -49,3 +49,10 @@ def hide_keys(text: str, keys: Sequence[str]) -> str:
         return MASK if not pairs.isdisjoint(pairwise(found)) else found
 
     return (_DIGITS_AND_LETTERS if pressed & _LETTERS else _DIGITS).sub(masked, text)
+
+
+def fits(name: str, masked: str) -> bool:
+    """Whether a name is one that was written down masked (digits, or what says some: `digits/hundred`), or the same."""
+    if MASK not in masked:
+        return name == masked
+    return re.fullmatch(r"[\w*#-]+".join(map(re.escape, masked.split(MASK))), name) is not None

@@ -17,6 +17,11 @@ async def account(call):
     await call.play("thanks")
     await call.digits("anything-else", max=1)
 
+async def short(call):
+    pin = await call.digits("pin", max=1, secret=True)
+    await call.play(f"digits/{pin}", "digits/1")
+    await call.digits("again", max=1)
+
 async def overtakes(call):
     await call.queue("long")
     await asyncio.sleep(0.5)
@@ -63,3 +68,23 @@ def test_what_overtakes_its_events_plays_again(desk: Path) -> None:
     call = dial_json(desk, "menu:overtakes", "--replay=call.rec", "--fast")
     assert [one["prompt"] for one in call["heard"]] == ["long", "a", "b"]
     assert (call["problem"], call["differences"]) == ("", [])
+
+
+def test_a_prompt_with_a_masked_digit_is_known_again(desk: Path) -> None:
+    script = "wait:pin 8 wait:digits/8 wait:digits/1 wait:again 2"
+    text = dial(desk, "menu:short", "--keys", script, "--fast", "--save=call.rec")
+    assert "digits/****" in text
+    for secret in ("8", "3"):
+        text = dial(desk, "menu:short", "--replay=call.rec", "--fast", f"--secret={secret}")
+        assert text.splitlines()[-1] == "the app behaves as it did"
+
+
+def test_a_caller_who_cannot_go_on_is_said_to(desk: Path) -> None:
+    dial(desk, "menu:short", "--keys", "8 wait:again 2", "--fast", "--save=call.rec")
+    path = desk / "menu.py"
+    path.write_text(path.read_text().replace('await call.digits("again", max=1)', "await call.hangup()"))
+    text = dial(desk, "menu:short", "--replay=call.rec", "--fast", "--secret=8", status=1)
+    assert "ivrd: the call ended while the caller waited for prompt 'again'" in text
+    assert "-A,again" in text
+    assert "behaves as it did" not in text
+    assert "'X' is no key" in dial(desk, "menu:short", "--replay=call.rec", "--secret=x", status=1)

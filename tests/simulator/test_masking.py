@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ivrd.simulator.masking import MASK, hide_keys
+from ivrd.simulator.masking import MASK, fits, hide_keys
 
 DIGITS = st.text("0123456789", min_size=2, max_size=12)
 TEXTS = st.text(st.characters(exclude_characters="0123456789*#"))
@@ -53,3 +53,13 @@ def test_no_part_of_the_keys_is_left_wherever_it_stands(
     assert MASK in masked
     pairs = set(pairwise(keys))
     assert not any(pairs & set(pairwise(run)) for run in re.findall("[0-9]+", masked))
+
+
+def test_a_masked_name_fits_what_it_was() -> None:
+    assert fits("digits/1", "digits/****")
+    assert fits("a/12/b34", "a/****/b****")
+    assert fits("welcome", "welcome")
+    assert not fits("digits/", "digits/****")
+    assert fits("digits/a-m", "digits/****")
+    assert not fits("digits/1/2", "digits/****")
+    assert not fits("digits/1", "digits/2")
