@@ -20,9 +20,6 @@ from ivrd.errors import ConfigError, IvrdError
 
 __all__ = ["dial"]
 
-_BAD_RESULTS = ("app_error", "timeout", "worker_died", "rejected")
-_BAD_OUTCOMES = ("went_away", "deadlocked", "refused", "crashed")
-
 
 @click.command(epilog="The caller's script: keys such as 1 or 22#, tap:KEYS, wait:PROMPT, pause:SECONDS, "
                "hangup:SECONDS, patience:SECONDS, divided by blanks.")  # fmt: skip
@@ -115,9 +112,7 @@ def _dial(config_path: str, app: str, args: tuple[str, ...], given: Mapping[str,
         telling.tell(served, changes if then else None)
     if given["audio"]:
         _write_audio(given["audio"], served.call, sounds)
-    outcome = served.call.outcome
-    bad = outcome is None or outcome in _BAD_OUTCOMES or served.result in _BAD_RESULTS
-    return int(bad or bool(served.problem or changes))
+    return int(not served.went_well or bool(changes))
 
 
 def _check(given: Mapping[str, Any], scripted: bool) -> None:

@@ -28,14 +28,18 @@ from ivrd.phone.world import World
 from ivrd.simulator.caller import NotSeen, SimulatedCall
 from ivrd.simulator.channel import Channel
 from ivrd.simulator.process import open_exchange
+from ivrd.simulator.records import Outcome
 from ivrd.simulator.script import Step
 from ivrd.simulator.sounds import Sounds
 from ivrd.worker.loader import load
+from ivrd.worker.session import STATUS
 
 __all__ = ["Order", "Served", "dial_app", "dial_app_fast", "dial_program", "find_shim"]
 
 PATIENCE = 10.0  # seconds after which a channel that is blocked counts as blocked for ever
 _SHIM = "ivrd-shim"
+_BAD_RESULTS = frozenset({"app_error", "timeout", "worker_died", "rejected"})
+_BAD_OUTCOMES = frozenset({Outcome.WENT_AWAY, Outcome.DEADLOCKED, Outcome.REFUSED, Outcome.CRASHED})
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Served:
         wire: what went over its wire.
         result: how it ended for ivrd, where that is known.
         problem: what went wrong with the caller's script.
-        errors: what the app's worker would have logged.
+        errors: what the app's worker would have logged, or that ivrd ended the call by itself.
     """
 
     call: SimulatedCall
@@ -86,6 +90,13 @@ class Served:
     result: str = ""
     problem: str = ""
     errors: list[str] = field(default_factory=list)
+
+    @property
+    def went_well(self) -> bool:
+        """Whether the call went as its script, the app and ivrd meant it to."""
+        outcome = self.call.outcome
+        ended = outcome is not None and outcome not in _BAD_OUTCOMES and self.result not in _BAD_RESULTS
+        return ended and not self.problem and not self.errors
 
 
 def dial_app(app: App, name: str, order: Order) -> Served:
@@ -172,7 +183,10 @@ def dial_program(argv: Sequence[str], order: Order) -> Served:
                 steps=order.steps,
                 console=order.console,
             )
-        return Served(call, wire, problem=problem)
+        # All that is known here of what happened behind the shim: the call ends as it is configured to in any case.
+        status = call.variables.get(STATUS, "OK")
+        unasked = status not in ("OK", order.variables.get(STATUS))
+        return Served(call, wire, problem=problem, errors=[f"the app did not end it: {STATUS} is {status}"] * unasked)
 
     return trio.run(run)
 

@@ -20,7 +20,7 @@ from ivrd.simulator.script import Step
 
 __all__ = ["Figures", "Load", "Spread"]
 
-_REFUSALS = frozenset({"UNAVAILABLE", "OVERLOADED", "UNKNOWN_APP", "DRAINING"})
+_REFUSALS = frozenset({"UNAVAILABLE", "OVERLOADED", "UNKNOWN_APP", "DRAINING", "DENIED"})
 """Values of `IVRD_STATUS` that mean that no app has seen the call."""
 
 
@@ -66,7 +66,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
         most_at_once: calls that were up at once.
         seconds: from the first call to the end of the last.
         handover: from dialling to the app's first command, the shim's start included.
-        response: from a key to the app's next command.
+        response: from a key to the app's next command, from the last key where several came before it.
     """
 
     offered: int
@@ -172,7 +172,10 @@ class Load:
 
 
 class _Watch:
-    """Measures from a key to the next command of one call; see `simulator.records.Trace`."""
+    """Measures from the last key before a command to that command, in one call; see `simulator.records.Trace`.
+
+    What the caller still types is no waiting: it is measured as `ivrd_response_seconds` is.
+    """
 
     __slots__ = ("_told", "call", "responses")
 
@@ -183,6 +186,5 @@ class _Watch:
 
     def __call__(self, at: float, kind: Literal["event", "command", "stderr"], line: bytes) -> None:
         if kind == "command" and self.call is not None and len(self.call.keys) > self._told:
-            # The first key that had no answer yet: what the caller waits for begins there.
-            self.responses.append(at - self.call.keys[self._told][0])
+            self.responses.append(at - self.call.keys[-1][0])
             self._told = len(self.call.keys)

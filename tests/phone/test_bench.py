@@ -29,8 +29,11 @@ async def work(call):
 
 async def boom(call):
     raise ValueError("oops")
+
+async def account(call):
+    await call.set(NUMBER=await call.digits("account", max=2, timeout=30, digit_timeout=30))
 """
-APPS = "".join(f'[apps.{name}]\nhandler = "menu:{name}"\nworkers = 1\n' for name in ("main", "work", "boom"))
+APPS = "".join(f'[apps.{name}]\nhandler = "menu:{name}"\nworkers = 1\n' for name in ("main", "work", "boom", "account"))
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +66,17 @@ def test_the_figures_are_what_happened(ivrd: Service) -> None:
     assert figures["handover"]["count"] == figures["response"]["count"] == 20
     for spread in figures["handover"], figures["response"]:
         assert 0 < spread["p50"] <= spread["p90"] <= spread["p99"] <= spread["longest"] < 20
-    assert report["cost"]["workers"] == 3
+    assert report["cost"]["workers"] == 4
     assert 1e7 < report["cost"]["daemon_rss"] < 1e9
     assert report["cost"]["workers_rss"] > report["cost"]["daemon_rss"]
+
+
+def test_what_the_caller_still_types_is_no_response(ivrd: Service) -> None:
+    report = json.loads(run(ivrd, "bench", "account", "-n", "3", "-r", "50", "--keys", "1 pause:4 2", "--json").stdout)
+    response = report["figures"]["response"]
+    # The first key stops the prompt, the second is the last one.
+    assert response["count"] == 6
+    assert response["longest"] < 4
 
 
 def test_what_it_cost_is_what_the_workers_used(ivrd: Service) -> None:
@@ -109,3 +120,26 @@ def test_dial_through_the_shim(ivrd: Service) -> None:
     # The daemon does not tell which keys are secret, so none is shown.
     assert call["pressed"][0]["key"] is None
     assert [line["text"] for line in call["wire"][:2]] == ["A,welcome", "?"]
+
+
+@pytest.mark.parametrize(("app", "status"), [("nope", "UNKNOWN_APP"), ("boom", "ERROR")])
+def test_a_call_that_did_not_go_as_it_should_shows_in_the_status(ivrd: Service, app: str, status: str) -> None:
+    done = run(ivrd, "dial", app, "--shim", "--keys", "", status=1)
+    assert f"ivrd: the app did not end it: IVRD_STATUS is {status}" in done.stderr
+    # What was in the variable before is no news.
+    run(ivrd, "dial", "main", "--shim", "--keys", "2", "--set", "IVRD_STATUS=ERROR")
+
+
+def test_no_daemon_shows_in_the_status(ivrd: Service, tmp_path: Path) -> None:
+    config = tmp_path / "ivrd.toml"
+    config.write_text(f'[server]\nsocket = "{tmp_path}/none.sock"\n[apps.main]\nhandler = "menu:main"\n')
+    done = subprocess.run(
+        [IVRD, "dial", "-c", str(config), "main", "--shim", "--keys", "", "--json"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert json.loads(done.stdout)["errors"] == ["the app did not end it: IVRD_STATUS is UNAVAILABLE"]

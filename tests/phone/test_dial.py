@@ -34,6 +34,20 @@ async def slow(call):
 async def broken(call):
     raise ValueError("oops")
 
+async def cleanup(call):
+    try:
+        await call.play("hello")
+        await call.play("hello")
+    finally:
+        raise ValueError("not cleaned up")
+
+async def loose(call):
+    async def other():
+        raise ValueError("lost")
+    task = asyncio.create_task(other())
+    await asyncio.sleep(0.1)
+    del task
+
 def plain(call):
     call.play("hello")
     call.exit("done")
@@ -101,6 +115,13 @@ def test_what_goes_wrong_shows_in_the_status(desk: Path) -> None:
     assert "ivrd: call.app_error: Traceback" in dial(desk, "menu:broken", "--keys", "1", "--fast", status=1)
     text = dial(desk, "menu:main", "--keys", "wait:nothing", "--fast", status=1)
     assert text.splitlines()[-1] == "ivrd: the call ended while the caller waited for prompt 'nothing'"
+
+
+@pytest.mark.parametrize(
+    ("app", "keys", "says"), [("cleanup", "wait:hello hangup", "call.cleanup_error"), ("loose", "", "task.failed")]
+)
+def test_what_goes_wrong_behind_the_call_shows_in_the_status_too(desk: Path, app: str, keys: str, says: str) -> None:
+    assert f"ivrd: {says}" in dial(desk, f"menu:{app}", "--keys", keys, status=1)
 
 
 @pytest.mark.parametrize(
