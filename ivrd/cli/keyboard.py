@@ -1,6 +1,7 @@
 """The terminal's keyboard, key by key, and the terminal as it was afterwards.
 
-The rule that holds here: whatever happens in the block, its end restores what its beginning found.
+The rule that holds here: whatever happens in the block, its end restores what its beginning found, and who has to leave
+in the middle can restore it from another thread. What is no single key, an arrow for one, is none of the caller's.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ _NAMES = {
     "\n": "enter", "\r": "enter", "\x7f": "backspace", "\b": "backspace", "\x1b": "escape",
     "\x1b[A": "up", "\x1b[B": "down", "\x1b[5~": "page up", "\x1b[6~": "page down",
     "\x1b[H": "home", "\x1b[F": "end", "\x1b[1~": "home", "\x1b[4~": "end",
-    # The same on terminals in application mode.
+    # The same on terminals in application mode. Linux' console has function keys of its own: ␛[[A.
     "\x1bOA": "up", "\x1bOB": "down", "\x1bOH": "home", "\x1bOF": "end",
 }  # fmt: skip
-_KEY = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO[A-Z]|[\x00-\x7f]")
-_BEGUN = re.compile(r"\x1b(?:O|\[[0-?]*[ -/]*)?\Z")
+_KEY = re.compile(r"\x1b\[\[[A-Z]|\x1b\[[0-?]*[ -/]*[@-~]|\x1bO[A-Z]|[\x00-\x7f]")
+_BEGUN = re.compile(r"\x1b(?:O|\[\[|\[[0-?]*[ -/]*)?\Z")
 _ESCAPE_S = 0.1  # after which the byte that begins a key's sequence was the key Escape
 
 
 class Keyboard:
-    """Standard input without lines and echo, for the length of a `with` block. Ctrl-C stays a signal."""
+    """Standard input without lines and echo, for the length of a `with` block. Keys that are signals stay so."""
 
     def __init__(self) -> None:
         self._fd = sys.stdin.fileno()
@@ -44,9 +45,20 @@ class Keyboard:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        if self._found is not None:
-            # What was typed and not read is not for the shell: it may be a PIN.
-            termios.tcsetattr(self._fd, termios.TCSAFLUSH, self._found)  # type: ignore[arg-type]  # as it came
+        self.restore()
+
+    def restore(self) -> None:
+        """Give the terminal back as it was found; nothing happens when that is done already, or it is gone."""
+        found, self._found = self._found, None
+        if found is None:
+            return
+        try:
+            # What was typed and not read is not for the shell: it may be a PIN. Not TCSAFLUSH, which would wait for a
+            # terminal that has been stopped (Ctrl-S).
+            termios.tcflush(self._fd, termios.TCIFLUSH)
+            termios.tcsetattr(self._fd, termios.TCSANOW, found)  # type: ignore[arg-type]  # as it came
+        except termios.error:
+            pass
 
     async def pressed(self) -> AsyncIterator[str]:
         """Give keys as they are typed, until the terminal is gone: characters, and names as in `keys`."""

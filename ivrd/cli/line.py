@@ -92,7 +92,7 @@ async def _draw(screen: Screen, console: Console) -> None:
 async def _type(call: SimulatedCall, screen: Screen | None) -> None:
     with Keyboard() as keyboard:
         async for character in keyboard.pressed():
-            if character.upper() in KEYS:
+            if len(character) == 1 and character.upper() in KEYS:
                 call.press(character.upper())
             elif character == "h":
                 call.hangup()
