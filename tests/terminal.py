@@ -81,6 +81,18 @@ class Terminal:
         """Wait until the screen shows a pattern; ^ and $ are a line's."""
         return self.until(lambda screen: re.search(pattern, screen, re.MULTILINE) is not None, pattern)
 
+    def presses_until(self, name: str, pattern: str) -> str:
+        """Press a key again and again until the screen shows it: two of a signal that come at once are one."""
+
+        def holds(screen: str) -> bool:
+            if re.search(pattern, screen, re.MULTILINE):
+                return True
+            self.key(name)
+            time.sleep(0.2)
+            return False
+
+        return self.until(holds, pattern)
+
     def until(self, holds: Callable[[str], bool], what: str) -> str:
         """Wait until something holds of the screen."""
         deadline = time.monotonic() + PATIENCE_S

@@ -6,13 +6,14 @@ whether the call went as its script and the app meant it to.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import click
-from rich.console import Console
 
 from ivrd.cli.options import config_option, plain_errors
 from ivrd.config import App, Config, load
@@ -54,13 +55,30 @@ __all__ = ["dial"]
 )
 def dial(config_path: str, app: str, args: tuple[str, ...], **given: Any) -> None:
     """Call APP: a configured app's name, or module:function with no configuration at all."""
-    with plain_errors():
-        status = _dial(config_path, app, args, given)
+    try:
+        with plain_errors():
+            status = _dial(config_path, app, args, given)
+    except SystemExit as error:
+        _leave(int(error.code or 0))
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise
+        os._exit(1)  # nobody is there to be told
+    _leave(status)
+
+
+def _leave(status: int, *, at_once: bool = False) -> NoReturn:
+    """End the process, as a worker ends: threads that the app has left behind are not waited for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if at_once or any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        os._exit(status)
     raise SystemExit(status)
 
 
 def _dial(config_path: str, app: str, args: tuple[str, ...], given: Mapping[str, Any]) -> int:
-    from ivrd.cli import dialling, telling, texts, words
+    from ivrd.cli import dialling, telling, words
+    from ivrd.cli.terminal import Terminal
     from ivrd.phone import recording, replay
     from ivrd.simulator import script
     from ivrd.simulator.sounds import DirectorySounds, SoundTable
@@ -72,47 +90,33 @@ def _dial(config_path: str, app: str, args: tuple[str, ...], given: Mapping[str,
     variables = dict(_assignment(text) for text in given["variables"])
     for caution in replay.cautions(then, variables) if then else ():
         click.echo(f"ivrd: {words.printable(caution)}", err=True)
-    sounds = DirectorySounds(given["sounds"]) if given["sounds"] else SoundTable()
-    console = Console(file=sys.stdout)  # this one, also while what the app prints is kept off the screen
+    terminal = Terminal(screen=not given["fast"], keys=not scripted, as_json=given["as_json"])
+
+    def leave(served: dialling.Served) -> NoReturn:
+        terminal.restore()
+        _leave(after.tell(served), at_once=True)
+
     order = dialling.Order(
         title=f"{app}({','.join(args)})" if args else app,
         args=args or (then.args if then else ()),
         options=given["options"] or (then.options if then else ""),
         variables={**(replay.variables_of(then) if then else {}), **variables},
-        sounds=sounds,
+        sounds=DirectorySounds(given["sounds"]) if given["sounds"] else SoundTable(),
         steps=steps,
-        show=console.is_terminal and not given["as_json"] and not given["fast"],
-        keyboard=sys.stdin.isatty() and not scripted,
-        console=console,
+        terminal=terminal,
+        leave=leave,
     )
-    if given["command"]:
-        served = dialling.dial_program([app, *args], order)
-    elif given["shim"]:
-        server = load(config_path).server
-        served = dialling.dial_program([dialling.find_shim(), f"--socket={server.socket}", app, *args], order)
-    else:
-        call = dialling.dial_app_fast if given["fast"] else dialling.dial_app
-        served = call(_configured(config_path, app, given), app, order)
-
-    now = recording.Recording(
-        app=texts.readable(app),
-        args=tuple(map(texts.readable, order.args)),
-        options=order.options,
-        lines=served.wire.lines(),
-        result=served.result,
-        dropped=served.wire.dropped,
-        keys_hidden=served.call.hides_keys,
-    )
-    if given["save"]:
-        recording.save(given["save"], now)
-    changes = replay.differences(then, now, [key for _, key in served.call.keys]) if then else []
-    if given["as_json"]:
-        click.echo(telling.tell_json(served, now, changes))
-    else:
-        telling.tell(served, changes if then else None)
-    if given["audio"]:
-        _write_audio(given["audio"], served.call, sounds)
-    return int(not served.went_well or bool(changes))
+    after = telling.After(app, order, as_json=given["as_json"], then=then, save=given["save"], audio=given["audio"])
+    with terminal:
+        if given["command"]:
+            served = dialling.dial_program([app, *args], order)
+        elif given["shim"]:
+            socket = load(config_path).server.socket
+            served = dialling.dial_program([dialling.find_shim(), f"--socket={socket}", app, *args], order)
+        else:
+            call = dialling.dial_app_fast if given["fast"] else dialling.dial_app
+            served = call(_configured(config_path, app, given), app, order)
+    return after.tell(served)
 
 
 def _check(given: Mapping[str, Any], scripted: bool) -> None:
@@ -142,12 +146,3 @@ def _configured(config_path: str, app: str, given: Mapping[str, Any]) -> App:
     if app not in config.apps:
         raise ConfigError(f"{config_path} has no app {app!r}: it has {', '.join(config.apps)}; or dial module:function")
     return config.apps[app]
-
-
-def _write_audio(path: str, call: Any, sounds: Any) -> None:
-    from ivrd.phone.audio import write_wav
-
-    for prompt in dict.fromkeys(map(call.masked, write_wav(path, call.heard, sounds))):
-        click.echo(
-            f"ivrd: {prompt} is silence in {path}: of .wav, .ulaw, .alaw and .slin it has none of 8 kHz", err=True
-        )

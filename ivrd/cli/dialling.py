@@ -7,19 +7,21 @@ is seen at the desk is what happens in service.
 from __future__ import annotations
 
 import functools
+import math
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import trio
-from rich.console import Console
 
+from ivrd.cli.guard import Guard
 from ivrd.cli.line import converse
 from ivrd.cli.screen import Screen
+from ivrd.cli.terminal import Terminal
 from ivrd.config import App
 from ivrd.errors import IvrdError
 from ivrd.phone.local import LocalCall
@@ -53,9 +55,8 @@ class Order:
         variables: the channel's variables.
         sounds: which prompts there are.
         steps: the caller's script.
-        show: draw a screen.
-        keyboard: take keys from the terminal.
-        console: where to draw.
+        terminal: where it is shown.
+        leave: ends the process once a call is told, where something of the app's goes on.
     """
 
     title: str
@@ -64,13 +65,13 @@ class Order:
     variables: dict[str, str]
     sounds: Sounds
     steps: Sequence[Step]
-    show: bool
-    keyboard: bool
-    console: Console
+    terminal: Terminal
+    leave: Callable[[Served], NoReturn]
 
-    def screen(self, call: SimulatedCall, wire: Wire) -> Screen | None:
-        """Make the screen, if there is to be one."""
-        return Screen(self.title, call, wire, self.sounds) if self.show else None
+    async def converse(self, call: SimulatedCall, wire: Wire, over: Callable[[], Awaitable[None]], guard: Guard) -> str:
+        """Be the caller of a call; see `line.converse`."""
+        screen = Screen(self.title, call, wire, self.sounds)
+        return await converse(call, over, screen=screen, terminal=self.terminal, guard=guard, steps=self.steps)
 
 
 @dataclass
@@ -113,23 +114,24 @@ def dial_app(app: App, name: str, order: Order) -> Served:
 
         options["loop_factory"] = functools.partial(IsolatingLoop, loose)
 
-    async def run() -> Served:
-        async with lifespan(), anyio.create_task_group() as tasks:
-            wire = Wire()
-            wire.call = call = LocalCall(_channel(name, order, wire), app, name, handler, order.args)
-            tasks.start_soon(call.run, tasks)
-            problem = await converse(
-                call,
-                call.until_handled,
-                screen=order.screen(call, wire),
-                keyboard=order.keyboard,
-                steps=order.steps,
-                console=order.console,
-            )
+    async def run(guard: Guard) -> Served:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(guard.beat)
+            async with lifespan():
+                wire = Wire()
+                wire.call = call = LocalCall(_channel(name, order, wire), app, name, handler, order.args)
+                tasks.start_soon(call.run, tasks)
+                problem = await order.converse(call, wire, call.until_handled, guard)
+            served = _served(call, wire, problem, loose.lines)
+            if call.result is None:
+                served.errors.append("left before the app had ended")
+            if call.stuck:
+                order.leave(served)  # neither its task nor its thread would let this end
             tasks.cancel_scope.cancel()
-        return _served(call, wire, problem, loose.lines)
+        return served
 
-    return anyio.run(run, backend=app.backend, backend_options=options)
+    with Guard(order.terminal.restore, order.terminal.alarm) as guard:
+        return anyio.run(run, guard, backend=app.backend, backend_options=options)
 
 
 def dial_app_fast(app: App, name: str, order: Order) -> Served:
@@ -165,30 +167,29 @@ def dial_app_fast(app: App, name: str, order: Order) -> Served:
 def dial_program(argv: Sequence[str], order: Order) -> Served:
     """Call a program, the shim for one, over real pipes. Nothing is known of what is secret, so keys are not shown."""
 
-    async def run() -> Served:
-        async with open_exchange(sounds=order.sounds, patience=PATIENCE) as exchange:
+    async def run(guard: Guard) -> Served:
+        async with (
+            open_exchange(sounds=order.sounds, patience=PATIENCE) as exchange,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(guard.beat)
             wire = Wire()
             call = exchange.dial(argv, order.options, variables=order.variables, trace=wire)
             call.hides_keys = True
             wire.call = call
 
             async def over() -> None:
-                await call.ended(timeout=float("inf"))
+                await call.ended(timeout=math.inf)
 
-            problem = await converse(
-                call,
-                over,
-                screen=order.screen(call, wire),
-                keyboard=order.keyboard,
-                steps=order.steps,
-                console=order.console,
-            )
+            problem = await order.converse(call, wire, over, guard)
+            tasks.cancel_scope.cancel()
         # All that is known here of what happened behind the shim: the call ends as it is configured to in any case.
         status = call.variables.get(STATUS, "OK")
         unasked = status not in ("OK", order.variables.get(STATUS))
         return Served(call, wire, problem=problem, errors=[f"the app did not end it: {STATUS} is {status}"] * unasked)
 
-    return trio.run(run)
+    with Guard(order.terminal.restore, order.terminal.alarm) as guard:
+        return trio.run(run, guard)
 
 
 def find_shim() -> str:

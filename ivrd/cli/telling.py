@@ -11,21 +11,83 @@ from typing import Any
 import click
 import msgspec
 
-from ivrd.cli.dialling import Served
+from ivrd.cli.dialling import Order, Served
 from ivrd.cli.texts import fit, readable
 from ivrd.cli.words import printable
-from ivrd.phone.recording import Recording
+from ivrd.phone.audio import write_wav
+from ivrd.phone.recording import Recording, save
+from ivrd.phone.replay import differences
+from ivrd.simulator.sounds import DirectorySounds
 
-__all__ = ["tell", "tell_json"]
+__all__ = ["After"]
 
 
-def tell(served: Served, changes: list[str] | None) -> None:
-    """Print a call for a person.
+class After:
+    """What is done with a call that is over: it is recorded, told, and made a sound of.
 
     Args:
-        served: the call.
-        changes: where the app now differs from a recording; None when there is none.
+        app: what was dialled.
+        order: how.
+        as_json: tell it for scripts.
+        then: the recording whose caller it had.
+        save: where to record it.
+        audio: where to write what was heard.
     """
+
+    def __init__(
+        self,
+        app: str,
+        order: Order,
+        *,
+        as_json: bool,
+        then: Recording | None,
+        save: str | None,
+        audio: str | None,
+    ) -> None:
+        self._app = app
+        self._order = order
+        self._as_json = as_json
+        self._then = then
+        self._save = save
+        self._audio = audio
+
+    def tell(self, served: Served) -> int:
+        """Do it.
+
+        Returns:
+            The exit status: whether the call went as its script and the app meant it to, and as the recorded one did.
+
+        Raises:
+            IvrdError: a file cannot be written.
+        """
+        call, order, then = served.call, self._order, self._then
+        now = Recording(
+            app=readable(self._app),
+            args=tuple(map(readable, order.args)),
+            options=order.options,
+            lines=served.wire.lines(),
+            result=served.result,
+            dropped=served.wire.dropped,
+            keys_hidden=call.hides_keys,
+        )
+        changes = differences(then, now, [key for _, key in call.keys]) if then else []
+        if self._as_json:
+            click.echo(_as_json(served, now, changes))
+        else:
+            _tell(served, changes if then else None)
+        if self._save:
+            save(self._save, now)
+        if self._audio:
+            assert isinstance(order.sounds, DirectorySounds)
+            for prompt in dict.fromkeys(fit(call, each) for each in write_wav(self._audio, call.heard, order.sounds)):
+                click.echo(
+                    f"ivrd: {prompt} is silence in {self._audio}: of .wav, .ulaw, .alaw and .slin it has none of 8 kHz",
+                    err=True,
+                )
+        return int(not served.went_well or bool(changes))
+
+
+def _tell(served: Served, changes: list[str] | None) -> None:
     call = served.call
     for when, what in call.happenings(strict=True):
         click.echo(f"{when:8.2f}  {printable(what)}")
@@ -44,14 +106,7 @@ def tell(served: Served, changes: list[str] | None) -> None:
         click.echo(f"{as_it_did}, but the recorded caller could not go on" if served.problem else as_it_did)
 
 
-def tell_json(served: Served, now: Recording, changes: list[str]) -> str:
-    """Give a call as JSON.
-
-    Args:
-        served: the call.
-        now: its recording.
-        changes: where the app now differs from another recording.
-    """
+def _as_json(served: Served, now: Recording, changes: list[str]) -> str:
     call = served.call
     ending = call.channel.ended
 

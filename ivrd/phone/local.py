@@ -129,6 +129,11 @@ class LocalCall(SimulatedCall):
             await self.changed()
 
     @property
+    def stuck(self) -> bool:
+        """Whether the handler runs; after `until_handled`, that it goes on though the time for its clean-up is over."""
+        return self._session.stuck
+
+    @property
     def at_work(self) -> bool:
         """Whether the handler's thread runs, as opposed to waiting for something about the call, or having none."""
         return self._on_thread and not self.thread_waits and not self._session.handled

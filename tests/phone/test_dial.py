@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import stat
+import subprocess
 import sys
 import wave
 from pathlib import Path
 
 import pytest
 
-from tests.phone.desk import dial, dial_json
+from tests.phone.desk import IVRD, dial, dial_json
 
 APP = """
-import asyncio, os
+import asyncio, os, time
 
 async def main(call):
     pin = await call.digits("enter-pin", max=4, secret=True)
@@ -47,6 +50,15 @@ async def loose(call):
     task = asyncio.create_task(other())
     await asyncio.sleep(0.1)
     del task
+
+async def blocked(call):
+    await call.play("hello")
+    print("here")
+    time.sleep(600)
+
+async def chatty(call):
+    print("hello from the app")
+    os.system("echo hello from a child")
 
 def plain(call):
     call.play("hello")
@@ -109,6 +121,23 @@ def test_an_hour_and_a_plain_function(desk: Path) -> None:
     call = dial_json(desk, "-c", "ivrd.toml", "wait", "--keys", "", "--fast")
     assert call["duration"] == pytest.approx(3600, abs=1)
     assert dial_json(desk, "menu:plain", "--keys", "wait:hello")["detail"] == "done"
+
+
+@pytest.mark.parametrize("pace", [["--fast"], []])
+def test_what_the_app_prints_is_no_part_of_the_json(desk: Path, pace: list[str]) -> None:
+    done = subprocess.run(
+        [IVRD, "dial", "menu:chatty", "--keys", "", "--json", *pace],
+        cwd=desk, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True,
+        env={**os.environ, "FORCE_COLOR": "1"},
+    )  # fmt: skip
+    assert json.loads(done.stdout)["result"] == "completed"
+    assert done.stderr == "hello from the app\nhello from a child\n"
+
+
+def test_a_pipe_is_no_screen_whatever_the_colours(desk: Path) -> None:
+    text = dial(desk, "menu:chatty", "--keys", "", env={**os.environ, "FORCE_COLOR": "1", "TERM": "xterm"})
+    assert "\x1b" not in text
+    assert text.startswith("hello from the app\n")
 
 
 def test_what_goes_wrong_shows_in_the_status(desk: Path) -> None:
@@ -240,3 +269,24 @@ def test_a_program_that_nobody_knows_says_the_pin_everywhere_and_it_is_seen_nowh
     saved = (desk / "call.rec").read_text() if len(more) > 1 else ""
     assert "8642" not in text + saved
     assert "CHOICE=1" not in text.replace(" ", "") + saved
+
+
+def test_an_app_that_blocks_its_loop_cannot_keep_who_is_asked_to_leave(desk: Path) -> None:
+    process = subprocess.Popen(
+        [IVRD, "dial", "menu:blocked", "--keys", "", "--json"],
+        cwd=desk,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        lines = iter(process.stderr.readline, "")
+        assert next(lines) == "here\n"  # what the app prints is no JSON
+        assert "the app blocks its event loop at menu.py:" in next(lines)
+        process.terminate()
+        assert "left without waiting for the app" in next(lines)
+        assert process.stdout.read() == ""
+        assert process.wait(30) == 128 + signal.SIGTERM

@@ -14,6 +14,10 @@ from tests.terminal import Terminal, need_tmux
 
 IVRD = str(Path(sys.executable).with_name("ivrd"))
 APP = """
+import asyncio, logging, subprocess, sys, time
+
+logging.basicConfig(stream=sys.stderr)
+
 async def main(call):
     pin = await call.digits("enter-pin", max=4, timeout=60, secret=True)
     await call.set(PIN=pin, STEP="menu")
@@ -25,6 +29,13 @@ async def bad(call):
     await call.digits("enter-pin", max=1, timeout=60)
     raise ValueError("oops")
 
+async def chatty(call):
+    print("said by print")
+    logging.warning("said by a logger")
+    subprocess.run(["echo", "said by a child"])
+    await call.set(BELL="\\x1b[2J\\x1b[31mred")
+    await call.digits("enter-pin", timeout=600)
+
 async def quiet(call):
     try:
         await call.digits("enter-pin", timeout=600)
@@ -35,6 +46,22 @@ async def brackets(call):
     await call.set(NAME="[/var/lib/x] [menu]")
     await call.log("[red] :warning:")
     await call.digits("enter-pin", timeout=60)
+
+async def blocked(call):
+    await call.digits("enter-pin", max=1, timeout=600)
+    time.sleep(600)
+
+def thread(call):
+    call.digits("enter-pin", max=1, timeout=600)
+    time.sleep(600)
+
+async def stuck(call):
+    await call.digits("enter-pin", max=1, timeout=600)
+    while True:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            pass
 """
 
 
@@ -88,6 +115,20 @@ def test_ctrl_c_hangs_up_and_the_app_cleans_up(terminal: Terminal) -> None:
     assert terminal.settings() == before
 
 
+def test_what_the_app_prints_is_not_on_the_screen_and_is_not_lost(terminal: Terminal) -> None:
+    before = dial(terminal, "menu:chatty")
+    screen = terminal.sees(r"BELL = \?\[2J\?\[31mred")  # a variable moves no cursor
+    assert "said by" not in screen
+    terminal.type("\x1b[A1")
+    terminal.sees("presses 1")
+    terminal.type("h")
+    screen = terminal.sees(r"status=0\n+ready:$")
+    assert re.findall("presses .*", screen) == ["presses 1"]
+    said = [line for line in screen.splitlines() if "said by" in line]
+    assert said == ["said by print", "WARNING:root:said by a logger", "said by a child"]
+    assert terminal.settings() == before
+
+
 def test_a_killed_phone_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
     before = dial(terminal, "menu:quiet")
     os.kill(terminal.child(), 15)
@@ -109,4 +150,41 @@ def test_what_fails_after_the_screen_was_drawn(terminal: Terminal) -> None:
     screen = terminal.sees(r"status=1\n+ready:$")
     assert "ValueError: oops" in screen
     assert "result: app_error" in screen
+    assert terminal.settings() == before
+
+
+@pytest.mark.parametrize("key", ["C-c", "C-\\"])
+def test_an_app_that_blocks_its_loop_is_told_of_and_left(terminal: Terminal, key: str) -> None:
+    before = dial(terminal, "menu:blocked")
+    terminal.type("1")
+    terminal.sees(r"the app blocks its event loop at menu.py:\d+, time.sleep\(600\)")
+    terminal.presses_until(key, r"status=13[01]\n+ready:")
+    screen = terminal.tmux("capture-pane", "-p", "-J")
+    assert "left without waiting for the app" in screen
+    assert "╭─ call" not in screen
+    assert terminal.settings() == before
+
+
+def test_a_screen_is_left_at_once_where_it_is_wished(terminal: Terminal) -> None:
+    before = dial(terminal, "menu:quiet")
+    terminal.key("C-\\")
+    terminal.sees(r"status=131\n+ready:$")
+    assert terminal.settings() == before
+
+
+@pytest.mark.parametrize("app", ["thread", "stuck"])
+def test_what_does_not_end_by_itself_is_not_waited_for(terminal: Terminal, app: str) -> None:
+    before = dial(terminal, f"menu:{app}")
+    terminal.type("1")
+    terminal.sees("presses 1")
+    terminal.type("h")
+    screen = terminal.sees(r"status=1\n+ready:$")  # once hangup_grace is over
+    assert "ivrd: call.stuck" in screen
+    assert terminal.settings() == before
+    # Who does not wait for that either is told what there was, and that this was not the end.
+    dial(terminal, f"menu:{app}")
+    terminal.type("2")
+    terminal.sees("presses 2")
+    screen = terminal.presses_until("C-c", r"status=1\n+ready:")
+    assert "ivrd: left before the app had ended" in screen
     assert terminal.settings() == before
