@@ -7,7 +7,8 @@ for, is `*` from the start or becomes one; digits that were secret are `****` in
 from __future__ import annotations
 
 import os
-from typing import Literal
+from collections import deque
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -17,7 +18,7 @@ from ivrd.worker.tap import MASKED, is_key, shown
 
 __all__ = ["MASKED", "Line", "Recording", "Wire", "load", "save"]
 
-_KEPT = 20_000  # lines; hours of an ordinary call
+_FIRST, _LAST = 18_000, 2_000  # lines; hours of an ordinary call
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -61,47 +62,71 @@ class Recording(msgspec.Struct, kw_only=True):
     keys_hidden: bool = False
 
 
+class _Heard(NamedTuple):
+    """A line as it went, and the number of the key where it is the event of one."""
+
+    at: float
+    kind: Literal["event", "command", "stderr"]
+    line: bytes
+    key: int | None
+
+
 class Wire:
     """Listens on the wire of a simulated call; to be given to its channel as `trace`.
 
+    Of a call with more lines than it keeps, those in the middle are dropped: the first ones are for a replay, the last
+    for whoever looks on.
+
+    Args:
+        first: how many lines to keep from the beginning.
+        last: how many from the end.
+
     Attributes:
         call: the call, to be set as soon as there is one; it knows what is secret.
+        dropped: lines that were not kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = _FIRST, last: int = _LAST) -> None:
         self.call: SimulatedCall | None = None
-        # Time, who said it, the line, and whether it is the event of a key: the screen looks at them again and again.
-        self._lines: list[tuple[float, Literal["event", "command", "stderr"], bytes, bool]] = []
         self.dropped = 0
+        self._keep = first
+        self._keys = 0
+        self._first: list[_Heard] = []
+        self._last: deque[_Heard] = deque(maxlen=last)
 
     def __call__(self, at: float, kind: Literal["event", "command", "stderr"], line: bytes) -> None:
         """Take a line; see `simulator.records.Trace`."""
-        if len(self._lines) < _KEPT:
-            self._lines.append((at, kind, line, is_key(kind, line)))
+        heard = _Heard(at, kind, line, self._keys if is_key(kind, line) else None)
+        self._keys += heard.key is not None
+        if len(self._first) < self._keep:
+            self._first.append(heard)
         else:
-            self.dropped += 1
+            self.dropped += len(self._last) == self._last.maxlen
+            self._last.append(heard)
 
     def lines(self, last: int | None = None) -> list[Line]:
-        """Give the lines as they may be shown.
+        """Give the lines as they may be shown, with a note where some were dropped.
 
         Args:
             last: how many, from the end; all when not given.
         """
-        first = 0 if last is None else max(0, len(self._lines) - last)
-        number = sum(key for *_, key in self._lines[:first])
-        lines = []
-        for at, kind, line, key in self._lines[first:]:
-            text = shown(kind, line)
-            if key:
-                if self.call is not None and self.call.key_fate(number) != "public":
-                    text = MASKED
-                number += 1
-            elif self.call is not None:
-                text = self.call.masked(text)
-            lines.append(Line(round(at, 3), kind, text))
+        if last is not None:
+            # The screen asks for them again and again.
+            before = self._first[-(last - len(self._last)) :] if last > len(self._last) else []
+            return [self._shown(heard) for heard in [*before, *self._last][-last:]]
+        lines = [self._shown(heard) for heard in self._first]
         if self.dropped:
-            lines.append(Line(lines[-1].at, "note", f"{self.dropped} further lines were not kept"))
-        return lines
+            lines.append(Line(lines[-1].at, "note", f"{self.dropped} lines were not kept"))
+        return lines + [self._shown(heard) for heard in self._last]
+
+    def _shown(self, heard: _Heard) -> Line:
+        text = shown(heard.kind, heard.line)
+        if self.call is not None:
+            if heard.key is None:
+                text = self.call.masked(text)
+            elif self.call.key_fate(heard.key) != "public":
+                text = MASKED
+        return Line(round(heard.at, 3), heard.kind, text)
 
 
 def save(path: str, recording: Recording) -> None:
