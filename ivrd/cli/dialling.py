@@ -11,20 +11,23 @@ import math
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 import anyio
 import trio
+from anyio.abc import TaskGroup
 
 from ivrd.cli.guard import Guard
+from ivrd.cli.lifespan import enter, leave
 from ivrd.cli.line import converse
 from ivrd.cli.screen import Screen
 from ivrd.cli.terminal import Terminal
 from ivrd.config import App
 from ivrd.errors import IvrdError
-from ivrd.phone.local import LocalCall
+from ivrd.phone.local import LocalCall, LooseEnds
 from ivrd.phone.recording import Wire
 from ivrd.phone.world import World
 from ivrd.simulator.caller import NotSeen, SimulatedCall
@@ -107,31 +110,43 @@ def dial_app(app: App, name: str, order: Order) -> Served:
         AppLoadError: it cannot be had.
     """
     handler, lifespan = load(app)
-    loose = _Loose()
+    loose = LooseEnds()
     options: dict[str, Any] = {}
     if app.backend == "asyncio":
         from ivrd.worker.isolation import IsolatingLoop
 
         options["loop_factory"] = functools.partial(IsolatingLoop, loose)
 
-    async def run(guard: Guard) -> Served:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(guard.beat)
-            async with lifespan():
-                wire = Wire()
-                wire.call = call = LocalCall(_channel(name, order, wire), app, name, handler, order.args)
-                tasks.start_soon(call.run, tasks)
-                problem = await order.converse(call, wire, call.until_handled, guard)
-            served = _served(call, wire, problem, loose.lines)
-            if call.result is None:
-                served.errors.append("left before the app had ended")
-            if call.stuck:
-                order.leave(served)  # neither its task nor its thread would let this end
-            tasks.cancel_scope.cancel()
+    async def talk(tasks: TaskGroup, guard: Guard) -> Served:
+        async with AsyncExitStack() as stack:
+            await enter(stack, app, lifespan)
+            wire = Wire()
+            wire.call = call = LocalCall(_channel(name, order, wire), app, name, handler, order.args)
+            tasks.start_soon(call.run, tasks)
+            problem = await order.converse(call, wire, call.until_handled, guard)
+            error = await leave(stack, app)
+        served = _served(call, wire, problem, loose, error)
+        if call.result is None:
+            served.errors.append("left before the app had ended")
+        if call.stuck:
+            order.leave(served)  # neither its task nor its thread would let this end
         return served
 
+    async def run(guard: Guard) -> Served | IvrdError:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(guard.beat)
+            try:
+                ended: Served | IvrdError = await talk(tasks, guard)
+            except IvrdError as error:
+                ended = error  # as itself, and not as one of a group
+            tasks.cancel_scope.cancel()
+        return ended
+
     with Guard(order.terminal.restore, order.terminal.alarm) as guard:
-        return anyio.run(run, guard, backend=app.backend, backend_options=options)
+        ended = anyio.run(run, guard, backend=app.backend, backend_options=options)
+    if isinstance(ended, IvrdError):
+        raise ended
+    return ended
 
 
 def dial_app_fast(app: App, name: str, order: Order) -> Served:
@@ -144,24 +159,26 @@ def dial_app_fast(app: App, name: str, order: Order) -> Served:
     handler, lifespan = load(app)
     world = World(app.backend)
 
-    async def run() -> Served:
-        await world.stack.enter_async_context(lifespan())
-        wire = Wire()
-        wire.call = call = LocalCall(_channel(name, order, wire), app, name, handler, order.args)
-        world.start(call)
-        problem = ""
-        try:
-            await call.follow(order.steps)
-        except NotSeen as error:
-            problem = str(error).partition("\n")[0].rstrip(":")
-            call.hangup()
-        await call.until_handled()
-        return _served(call, wire, problem, world.loose)
+    async def talk() -> tuple[LocalCall, Wire, str, str]:
+        async with AsyncExitStack() as stack:
+            await enter(stack, app, lifespan)
+            wire = Wire()
+            wire.call = call = LocalCall(_channel(name, order, wire), app, name, handler, order.args)
+            world.start(call)
+            problem = ""
+            try:
+                await call.follow(order.steps)
+            except NotSeen as error:
+                problem = str(error).partition("\n")[0].rstrip(":")
+                call.hangup()
+            await call.until_handled()
+            return call, wire, problem, await leave(stack, app)
 
     try:
-        return world.do(run)
+        call, wire, problem, error = world.do(talk)
     finally:
         world.close()
+    return _served(call, wire, problem, world.loose, error)
 
 
 def dial_program(argv: Sequence[str], order: Order) -> Served:
@@ -216,17 +233,7 @@ def _channel(name: str, order: Order, wire: Wire) -> Channel:
     )
 
 
-def _served(call: LocalCall, wire: Wire, problem: str, loose: list[str]) -> Served:
+def _served(call: LocalCall, wire: Wire, problem: str, loose: LooseEnds, error: str) -> Served:
     result = call.result.result if call.result else ""
-    return Served(call, wire, result, problem, [call.masked(text) for text in (*call.problems, *loose)])
-
-
-class _Loose:
-    """What tasks raise that no call answers for; see `worker.session.ErrorLog`."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def error(self, event: str, **fields: object) -> None:
-        """Keep it."""
-        self.lines.append(f"{event}: {fields.get('exception') or fields}")
+    errors = [*map(call.masked, call.problems), *loose.told([call.masked]), *filter(None, [error])]
+    return Served(call, wire, result, problem, errors)

@@ -91,7 +91,7 @@ class Screen:
         return row
 
     def _happened(self, room: int) -> RenderableType:
-        return _lines([f"{when:7.2f}  {what}" for when, what in self._call.happenings(strict=True)[-max(1, room) :]])
+        return _lines([f"{when:7.2f}  {what}" for when, what in self._call.happenings()[-max(1, room) :]])
 
     def _trace(self, room: int) -> RenderableType:
         arrows = {"event": "→ app ", "command": "← app ", "stderr": "stderr", "note": "      "}

@@ -89,7 +89,7 @@ class After:
 
 def _tell(served: Served, changes: list[str] | None) -> None:
     call = served.call
-    for when, what in call.happenings(strict=True):
+    for when, what in call.happenings():
         click.echo(f"{when:8.2f}  {printable(what)}")
     for name, value in call.variables.items():
         click.echo(f"{'':8}  {fit(call, name)} = {fit(call, value)}")

@@ -47,7 +47,8 @@ def write_wav(path: str, heard: Sequence[Heard], sounds: DirectorySounds) -> lis
             prompt = prompt[: int((one.end - one.start) * _RATE)]
         samples.extend(prompt)
     try:
-        with wave.open(path, "wb") as file:
+        # Opened here: where it cannot be, the module's own object would complain once more when it is collected.
+        with open(path, "wb") as opened, wave.open(opened, "wb") as file:
             file.setnchannels(1)
             file.setsampwidth(2)
             file.setframerate(_RATE)

@@ -192,7 +192,8 @@ class Caller:
 
     def unseen(self) -> list[str]:
         """Tell what went wrong in the app that no method of this caller has raised."""
-        return [text for text in self._call.problems if not (self._told and text.startswith("call.app_error"))]
+        problems = [text for text in self._call.problems if not (self._told and text.startswith("call.app_error"))]
+        return [self._call.masked(text) for text in problems]
 
     async def _press(self, key: str) -> None:
         self._call.press(key)
@@ -306,15 +307,10 @@ class Ivr:
             return []
         self._world.close()
         problems = [f"{text}\nin the call:{each.transcript()}" for each in self._callers for text in each.unseen()]
-        problems += map(self._masked, self._world.loose)
+        problems += self._world.loose.told(each.masked for each in self._callers)
         told = ["the app went wrong where no caller saw it:", *problems] if problems else []
         astray = self._world.astray
         return told + (["a script could not be followed to its end (keys=…):", *astray] if astray else [])
-
-    def _masked(self, text: str) -> str:
-        for caller in self._callers:
-            text = caller.masked(text)
-        return text
 
     def _world_of(self, backend: Literal["asyncio", "trio"]) -> World:
         if self._world is None:

@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Literal, TypeVar
 
 import anyio
@@ -30,7 +30,7 @@ from ivrd.worker.secrets import Secrets
 from ivrd.worker.session import Session
 from ivrd.worker.sync import SyncCall
 
-__all__ = ["LocalCall"]
+__all__ = ["LocalCall", "LooseEnds"]
 
 T = TypeVar("T")
 
@@ -303,3 +303,21 @@ class _Problems:
 
     def cover(self, secrets: Secrets) -> None:
         """What a session logs is covered already."""
+
+
+class LooseEnds:
+    """What tasks raise that no call answers for; see `worker.session.ErrorLog`."""
+
+    def __init__(self) -> None:
+        self._told: list[str] = []
+
+    def error(self, event: str, **fields: object) -> None:
+        """Keep it."""
+        self._told.append(f"{event}: {fields.get('exception') or fields}")
+
+    def told(self, maskers: Iterable[Callable[[str], str]]) -> list[str]:
+        """Give it without what is secret in any of the calls whose `masked` these are: it may come from one of them."""
+        told = self._told
+        for masked in maskers:
+            told = [masked(text) for text in told]
+        return told

@@ -20,7 +20,7 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from ivrd.errors import IvrdError
-from ivrd.phone.local import LocalCall
+from ivrd.phone.local import LocalCall, LooseEnds
 from ivrd.phone.virtual import VirtualClock, VirtualLoop, VirtualTime
 from ivrd.simulator.caller import NotSeen
 from ivrd.simulator.follower import Follower
@@ -57,7 +57,7 @@ class World:
     def __init__(self, backend: Literal["asyncio", "trio"]) -> None:
         self.backend = backend
         self.calls: list[LocalCall] = []
-        self.loose: list[str] = []
+        self.loose = LooseEnds()
         self.astray: list[str] = []
         self.stack = AsyncExitStack()
         self._time = VirtualTime(self._working)
@@ -155,7 +155,7 @@ class World:
             self._broken = error
 
     def _make_loop(self) -> asyncio.AbstractEventLoop:
-        self._loop = VirtualLoop(self, self._time)
+        self._loop = VirtualLoop(self.loose, self._time)
         return self._loop
 
     async def _serve(self) -> None:
@@ -171,10 +171,6 @@ class World:
                         call.crash()  # under options i and d it goes on after a hangup
                         await call.until_handled()
             self._tasks.cancel_scope.cancel()
-
-    def error(self, event: str, **fields: object) -> None:
-        """Take note of what a task raised that no call answers for; see `worker.session.ErrorLog`."""
-        self.loose.append(f"{event}: {fields.get('exception') or fields}")
 
     def _stuck(self) -> Stuck:
         frame = sys._current_frames().get(self._thread.ident or 0)

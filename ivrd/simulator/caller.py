@@ -17,7 +17,7 @@ from ivrd.errors import IvrdError
 from .channel import Channel
 from .follower import Follower
 from .generator import Heard
-from .masking import hide_keys
+from .masking import MASK, hide_keys
 from .records import Ending, Log, Outcome
 from .script import Step
 
@@ -162,17 +162,15 @@ class SimulatedCall(ABC):
         """Give the text without the secret digits, as far as they are known; without any of the caller's where not."""
         return hide_keys(text, [key for _, key in self.keys]) if self.hides_keys else text
 
-    def happenings(self, *, strict: bool = False) -> list[tuple[float, str]]:
+    def happenings(self) -> list[tuple[float, str]]:
         """What happened so far, in order: each thing's time and what it was.
 
-        Args:
-            strict: do not show keys either of which it is not known yet what they are for.
+        A key that the app has not taken yet is not shown either: a PIN may have been typed ahead.
         """
         lines = [(one.start, f"hears {one.prompt} ({one.how})") for one in self.channel.heard]
         for number, (when, key) in enumerate(self.keys):
-            fate = self.key_fate(number)
-            hidden = fate == "secret" or (strict and fate == "untaken")
-            lines.append((when, f"presses {'****' if hidden else key}"))
+            shown = {"public": key, "secret": MASK, "untaken": f"{MASK} (not taken)"}
+            lines.append((when, f"presses {shown[self.key_fate(number)]}"))
         lines += [(sent.time, f"is sent the keys {sent.digits}") for sent in self.channel.sent_dtmf]
         lines += [(line.time, f"{line.level}: {line.text}") for line in self.channel.log]
         if self.channel.ended:

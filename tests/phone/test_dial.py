@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from tests.phone.desk import IVRD, dial, dial_json
 
 APP = """
-import asyncio, os, time
+import asyncio, contextlib, os, time
 
 async def main(call):
     pin = await call.digits("enter-pin", max=4, secret=True)
@@ -30,6 +31,11 @@ async def reads_back(call):
     pin = await call.digits(["press", "digits/7"], max=4, secret=True)
     await call.say_digits(pin)
     await call.menu(["or-press", "digits/9"], "9", retries=0)
+
+async def accounts(call):
+    pin = await call.digits("pin", max=4, secret=True)
+    await call.play(f"accounts/{pin}")
+    await call.set_function(f"OWNER({pin})", pin)
 
 async def slow(call):
     await asyncio.sleep(3600)
@@ -45,11 +51,25 @@ async def cleanup(call):
         raise ValueError("not cleaned up")
 
 async def loose(call):
+    pin = await call.digits("pin", max=4, secret=True)
     async def other():
-        raise ValueError("lost")
+        raise ValueError(f"lost {pin}")
     task = asyncio.create_task(other())
     await asyncio.sleep(0.1)
     del task
+
+@contextlib.asynccontextmanager
+async def no_database():
+    raise RuntimeError("no database\\nat all")
+    yield
+
+@contextlib.asynccontextmanager
+async def lost_database():
+    yield
+    raise RuntimeError("database lost")
+
+def no_manager():
+    return 3
 
 async def blocked(call):
     await call.play("hello")
@@ -114,6 +134,15 @@ def test_digits_that_may_be_a_secrets_are_read_back_to_the_caller_only(desk: Pat
         assert f"digits/{digit}" not in text + json.dumps(call)
 
 
+def test_json_holds_no_secret_in_names_either(desk: Path) -> None:
+    (desk / "ivrd.toml").write_text(
+        '[apps.accounts]\nhandler = "menu:accounts"\npath = "."\nallow_functions = ["OWNER"]\n'
+    )
+    call = dial_json(desk, "-c", "ivrd.toml", "accounts", "--keys", "wait:pin 8642", "--fast")
+    assert [one["prompt"] for one in call["heard"]] == ["pin", "accounts/****"]
+    assert call["function_writes"] == [["OWNER(****)", "****"]]
+
+
 def test_an_hour_and_a_plain_function(desk: Path) -> None:
     (desk / "ivrd.toml").write_text(
         '[apps.wait]\nhandler = "menu:slow"\npath = "."\nidle_timeout = 0.0\nmax_duration = 0.0\n'
@@ -121,6 +150,35 @@ def test_an_hour_and_a_plain_function(desk: Path) -> None:
     call = dial_json(desk, "-c", "ivrd.toml", "wait", "--keys", "", "--fast")
     assert call["duration"] == pytest.approx(3600, abs=1)
     assert dial_json(desk, "menu:plain", "--keys", "wait:hello")["detail"] == "done"
+
+
+@pytest.mark.parametrize("pace", [["--fast"], [], ["--backend=trio"]])
+def test_a_lifespan_that_fails_is_one_line(desk: Path, pace: list[str]) -> None:
+    def dialled(lifespan: str) -> str:
+        return dial(desk, "menu:plain", "--keys", "", f"--lifespan=menu:{lifespan}", *pace, status=1)
+
+    assert re.fullmatch(
+        r"ivrd: lifespan 'menu:no_database' raised RuntimeError: no database at menu.py:\d+\n", dialled("no_database")
+    )
+    text = dialled("no_manager")
+    assert text.startswith("ivrd: lifespan 'menu:no_manager' gives no async context manager: ")
+    assert len(text.splitlines()) == 1
+    text = dialled("lost_database")
+    assert "result: completed\nivrd: lifespan 'menu:lost_database' raised RuntimeError: database lost at" in text
+    assert "Traceback" not in text
+
+
+def test_bytes_that_are_no_text_are_marked(desk: Path) -> None:
+    (desk / "raw.sh").write_bytes(
+        b"#!/bin/sh\necho 'A,a\xff'; sleep .1; echo 'V,X\xff=\xfe'; sleep .1; echo 'L,\xff'; sleep .1\n"
+        b"echo '\xff' >&2; sleep .1; echo 'E,\xff'; while read -r event; do :; done\n"
+    )
+    (desk / "raw.sh").chmod(0o755)
+    call = dial_json(desk, "--command", "./raw.sh", b"\xff".decode(errors="surrogateescape"), "--keys", "")
+    assert call["variables"] == {"X\ufffd": "\ufffd"}
+    assert [one["prompt"] for one in call["heard"]] == ["a\ufffd"]
+    assert call["args"] == ["\ufffd"]
+    assert "X? = ?" in dial(desk, "--command", "./raw.sh", "--keys", "", "--save=call.rec")
 
 
 @pytest.mark.parametrize("pace", [["--fast"], []])
@@ -147,10 +205,14 @@ def test_what_goes_wrong_shows_in_the_status(desk: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("app", "keys", "says"), [("cleanup", "wait:hello hangup", "call.cleanup_error"), ("loose", "", "task.failed")]
+    ("app", "keys", "says"),
+    [("cleanup", "wait:hello hangup", "call.cleanup_error"), ("loose", "wait:pin 8642", "task.failed")],
 )
 def test_what_goes_wrong_behind_the_call_shows_in_the_status_too(desk: Path, app: str, keys: str, says: str) -> None:
-    assert f"ivrd: {says}" in dial(desk, f"menu:{app}", "--keys", keys, status=1)
+    for more in [], ["--fast"], ["--json"]:
+        text = dial(desk, f"menu:{app}", "--keys", keys, *more, status=1)
+        assert says in text
+        assert "8642" not in text
 
 
 @pytest.mark.parametrize(
@@ -215,15 +277,9 @@ def test_audio(desk: Path) -> None:
         file.writeframes(b"\x10\x00" * 4000)
     (desk / "sounds" / "en" / "silence").mkdir()
     (sounds / "silence" / "10.ulaw").write_bytes(b"\xff" * 80000)
-    text = dial(
-        desk,
-        "menu:main",
-        "--keys",
-        "wait:enter-pin pause:0.5 8642 wait:menu 1",
-        "--fast",
-        "--sounds=sounds",
-        "--audio=out.wav",
-    )
+    script = "wait:enter-pin pause:0.5 8642 wait:menu 1"
+    heard = ["menu:main", "--keys", script, "--fast", "--sounds=sounds"]
+    text = dial(desk, *heard, "--audio=out.wav")
     assert text.splitlines()[-1].startswith("ivrd: menu is silence in out.wav")
     with wave.open(str(desk / "out.wav")) as file:
         samples = memoryview(file.readframes(file.getnframes())).cast("h")

@@ -266,3 +266,15 @@ async def test_a_key_that_was_lost_is_in_no_transcript_for_it_might_be_a_secrets
     await caller.ended()
     assert "a key was lost" in caller.transcript()
     assert not re.search("(?:key|presses) [0-9]", caller.transcript())
+
+
+async def test_a_pin_that_was_typed_ahead_is_in_no_failure(ivr: Ivr, tmp_path: Path) -> None:
+    (tmp_path / "secretive.py").write_text(SECRET)
+    caller = await ivr.dial("secretive:main", path=str(tmp_path))
+    await caller.press("8642")
+    with pytest.raises(NotSeen) as failed:
+        await caller.hears("nothing", timeout=0.1)
+    assert str(failed.value).count("presses **** (not taken)") == 4
+    assert not re.search(r"presses \d", repr(caller))
+    await caller.hears("amount")
+    await caller.hangup()

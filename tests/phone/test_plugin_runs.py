@@ -9,12 +9,19 @@ import pytest
 pytest_plugins = ["pytester"]
 
 APP = """
-import anyio
+import anyio, asyncio
 async def main(call):
     if await call.menu("welcome", "1"):
         await anyio.sleep(600)
         await call.set(RESULT="paid")
         await call.play("goodbye")
+async def leaky(call):
+    pin = await call.digits("pin", max=4, secret=True)
+    async def later():
+        raise ValueError(f"the PIN is {pin}")
+    task = asyncio.create_task(later())
+    await anyio.sleep(0.1)
+    del task
 async def broken(call):
     try:
         await call.play("welcome")
@@ -122,6 +129,20 @@ def test_what_goes_wrong_unseen_fails_the_test(project: pytest.Pytester) -> None
     result.stdout.fnmatch_lines(
         ["the app went wrong where no caller saw it:", "call.cleanup_error*", "*ValueError: oops"]
     )
+
+
+def test_no_secret_is_in_what_goes_wrong_unseen(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        test_menu="""
+        async def test_menu(ivr):
+            caller = await ivr.dial("menu:leaky", keys="wait:pin 8642")
+            await caller.ended()
+        """
+    )
+    result = project.runpytest_subprocess("-q")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["the app went wrong*", "task.failed*", "*ValueError: the PIN is ****"])
+    result.stdout.no_fnmatch_line("*8642*")
 
 
 def test_a_script_that_goes_astray_is_not_the_apps_failure(project: pytest.Pytester) -> None:
