@@ -6,10 +6,14 @@ of the daemon's and its workers' processes, and what became of the calls is aske
 
 from __future__ import annotations
 
-import os
+import itertools
+import math
 import resource
+import signal
+import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -20,11 +24,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from ivrd.cli.books import Books, Cost
 from ivrd.cli.client import ask
 from ivrd.cli.dialling import find_shim
 from ivrd.cli.options import config_option, plain_errors
 from ivrd.cli.words import cell
 from ivrd.config import load
+from ivrd.errors import IvrdError
 from ivrd.phone.load import Figures, Load, Spread
 from ivrd.simulator import script
 from ivrd.simulator.process import open_exchange
@@ -33,38 +39,40 @@ from ivrd.wire import control as wire
 
 __all__ = ["bench"]
 
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_SAMPLE_S = 0.5
+_SAMPLE_S = 0.1
+_STATUS_EVERY = 5  # samples
+_PICTURES_S = 0.5
 _SETTLE_S = 5.0  # seconds that the daemon is given to enter the last calls in its books
 
 
-class Cost(msgspec.Struct, kw_only=True):
-    """What a load cost the daemon and its workers.
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What `--json` prints.
 
     Attributes:
-        daemon_cpu: seconds of CPU.
-        workers_cpu: seconds of CPU, of all workers that were there before and after.
-        daemon_rss: the most resident memory that was seen, bytes.
-        workers_rss: the same, summed over all workers.
-        workers: how many there were.
+        app: the app.
+        rate: calls a second.
+        figures: what the callers met with.
+        results: how many calls ended in each way for ivrd meanwhile, those that others made to any app among them.
+        cost: what it cost.
+        broken_off: somebody stopped it.
     """
-
-    daemon_cpu: float = 0.0
-    workers_cpu: float = 0.0
-    daemon_rss: int = 0
-    workers_rss: int = 0
-    workers: int = 0
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What `--json` prints."""
 
     app: str
     rate: float
     figures: Figures
     results: dict[str, int]
     cost: Cost
+    broken_off: bool
+
+
+class _Number(click.FloatRange):
+    """A number of seconds, or of things in a second: `nan` is none, and lies within any range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
 
 
 @click.command()
@@ -74,20 +82,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 @click.option(
     "--calls", "-n", default=100, show_default=True, type=click.IntRange(1, 1_000_000), help="How many callers."
 )
-@click.option(
-    "--rate", "-r", default=10.0, show_default=True, type=click.FloatRange(0.01, 10_000), help="Calls a second."
-)
+@click.option("--rate", "-r", default=10.0, show_default=True, type=_Number(0.01, 10_000), help="Calls a second.")
 @click.option("--keys", default="", metavar="SCRIPT", help="What each caller does, as for `ivrd dial`.")
-@click.option("--patience", default=script.PATIENCE_S, show_default=True, metavar="SECONDS",
+@click.option("--patience", default=script.PATIENCE_S, show_default=True, metavar="SECONDS", type=_Number(0, 86_400),
               help="How long a call may last behind its script's end.")  # fmt: skip
 @click.option(
-    "--sounds", metavar="DIR", help="Asterisk's sounds, for prompts' lengths; else any prompt plays a second."
-)
+    "--sounds", metavar="DIR", type=click.Path(exists=True, file_okay=False),
+    help="Asterisk's sounds, for prompts' lengths; else any prompt plays a second."
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def bench(config_path: str, app: str, args: tuple[str, ...], **given: Any) -> None:
     """Call an app of a running daemon many times, through the real shim.
 
-    Exits with 1 when a call went unanswered or a caller waited for a prompt in vain.
+    Exits with 1 when a call went unanswered or did not end in time, or a caller waited for a prompt in vain. Ctrl-C
+    hangs up and tells what there was so far.
     """
     with plain_errors():
         steps = script.read(given["keys"])
@@ -100,7 +108,11 @@ def bench(config_path: str, app: str, args: tuple[str, ...], **given: Any) -> No
     else:
         _print(report)
     figures = report.figures
-    raise SystemExit(int(figures.answered < figures.offered or figures.off_script > 0))
+    if report.broken_off:
+        click.echo(f"ivrd: broken off after {figures.offered} of {given['calls']} calls", err=True)
+        raise SystemExit(130)
+    late = figures.outcomes.get("unfinished", 0)
+    raise SystemExit(int(figures.answered < figures.offered or figures.off_script > 0 or late > 0))
 
 
 def _status(config_path: str) -> wire.StatusAnswer:
@@ -121,74 +133,54 @@ async def _run(
     # Three pipes and a process a call.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    books = _Books(before)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    async with open_exchange(sounds=sounds) as exchange:
-        callers = Load(exchange, argv, steps, patience=given["patience"])
-        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-            task = bar.add_task("calls", total=given["calls"])
+    books = Books(app, before)
+    stopped = False
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with open_exchange(sounds=sounds) as exchange, trio.open_nursery() as nursery:
+            callers = Load(exchange, argv, steps, patience=given["patience"])
 
-            async def watch() -> None:
-                while True:
-                    bar.update(task, completed=callers.ended, description=f"{callers.up} up")
-                    books.sample()
-                    await trio.sleep(_SAMPLE_S)
-
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(watch)
-                figures = await callers.run(given["calls"], given["rate"])
+            async def obey() -> None:
+                nonlocal stopped
+                await anext(signals)
+                stopped = True
                 nursery.cancel_scope.cancel()
+
+            nursery.start_soon(obey)
+            nursery.start_soon(_keep, books, config_path)
+            nursery.start_soon(_show, callers, given["calls"])
+            await callers.run(given["calls"], given["rate"])
+            nursery.cancel_scope.cancel()
     cost = books.close()
+    figures = callers.figures()
     results: Counter[str] = Counter()
     with trio.move_on_after(_SETTLE_S):
         while results.total() < figures.offered:
             after = await trio.to_thread.run_sync(_status, config_path)
             results = Counter(after.results) - Counter(before.results)
             await trio.sleep(0.1)
-    return Report(app=app, rate=given["rate"], figures=figures, results=dict(results), cost=cost)
+    return Report(app=app, rate=given["rate"], figures=figures, results=dict(results), cost=cost, broken_off=stopped)
 
 
-class _Books:
-    """The kernel's books of the daemon's processes."""
-
-    def __init__(self, status: wire.StatusAnswer) -> None:
-        self._daemon = status.pid
-        self._workers = [worker.pid for app in status.apps for worker in app.workers]
-        self._before = {pid: _cpu(pid) for pid in (self._daemon, *self._workers)}
-        self._cost = Cost(workers=len(self._workers))
-
-    def sample(self) -> None:
-        """Look at the memory."""
-        cost = self._cost
-        cost.daemon_rss = max(cost.daemon_rss, _rss(self._daemon))
-        cost.workers_rss = max(cost.workers_rss, sum(map(_rss, self._workers)))
-
-    def close(self) -> Cost:
-        """Sum up."""
-        self.sample()
-        spent = {pid: max(0.0, _cpu(pid) - before) for pid, before in self._before.items()}
-        self._cost.daemon_cpu = round(spent[self._daemon], 2)
-        self._cost.workers_cpu = round(sum(spent[pid] for pid in self._workers), 2)
-        return self._cost
+async def _keep(books: Books, config_path: str) -> None:
+    """Keep the books until cancelled."""
+    for turn in itertools.count():
+        await trio.sleep(_SAMPLE_S)
+        if turn % _STATUS_EVERY:
+            books.sample()
+            continue
+        with suppress(IvrdError):  # one that is overloaded may answer late; the next answer will do
+            books.meet(await trio.to_thread.run_sync(_status, config_path, abandon_on_cancel=True))
 
 
-def _cpu(pid: int) -> float:
-    """Seconds of CPU that a process has used; 0 when it is gone."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            fields = file.read().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def _rss(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/statm") as file:
-            return int(file.read().split()[1]) * _PAGE
-    except OSError:
-        return 0
+async def _show(callers: Load, calls: int) -> None:
+    """Show how far it is until cancelled, where there is a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("calls", total=calls)
+        while True:
+            bar.update(task, completed=callers.ended, description=f"{callers.up} up")
+            await trio.sleep(_PICTURES_S)
 
 
 def _print(report: Report) -> None:
@@ -198,16 +190,19 @@ def _print(report: Report) -> None:
         "calls", f"{figures.offered} offered, {figures.answered} answered, {figures.most_at_once} at once at most"
     )
     table.add_row("for Asterisk", _counts(figures.outcomes))
-    table.add_row("for ivrd", _counts(report.results))
+    others = sum(report.results.values()) - figures.offered
+    table.add_row("for ivrd", _counts(report.results) + (f"; {others} of them made by others" if others > 0 else ""))
     if figures.refused:
         table.add_row("refused", _counts(figures.refused))
     table.add_row("took", f"{figures.seconds:.1f} s")
     table.add_row("hand-over", _spread(figures.handover))
     table.add_row("response", _spread(figures.response))
     per_call = 1000 * (cost.daemon_cpu + cost.workers_cpu) / max(1, figures.offered)
+    recycled = f" and {cost.recycled} that came meanwhile" if cost.recycled else ""
     table.add_row(
         "CPU",
-        f"daemon {cost.daemon_cpu:.2f} s, {cost.workers} workers {cost.workers_cpu:.2f} s: {per_call:.2f} ms a call",
+        f"daemon {cost.daemon_cpu:.2f} s, {cost.workers} workers{recycled} {cost.workers_cpu:.2f} s: "
+        f"{per_call:.2f} ms a call",
     )
     table.add_row("memory", f"daemon {cost.daemon_rss / 1e6:.0f} MB, workers {cost.workers_rss / 1e6:.0f} MB at most")
     Console().print(table)

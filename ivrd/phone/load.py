@@ -60,7 +60,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
         answered: those that reached the app, which said something.
         refused: how many did not, by the status that the shim was given.
         outcomes: how many ended in each way, as Asterisk sees it; `unfinished` were hung up when their time was over,
-            `not_begun` had no process or descriptor left.
+            `not_begun` had no process or descriptor left, `broken_off` were up when somebody wished to stop.
         off_script: callers who waited for a prompt in vain.
         complaints: what they waited for, with how many did.
         most_at_once: calls that were up at once.
@@ -105,27 +105,31 @@ class Load:
         self._steps = steps
         self._patience = patience
         self._most = 0
+        self._took = 0.0
         self._refused: Counter[str] = Counter()
         self._outcomes: Counter[str] = Counter()
         self._complaints: Counter[str] = Counter()
         self._handovers: list[float] = []
         self._responses: list[float] = []
 
-    async def run(self, calls: int, rate: float) -> Figures:
-        """Call.
+    async def run(self, calls: int, rate: float) -> None:
+        """Call; over once the last call is.
 
         Args:
             calls: how many times.
             rate: calls a second.
-
-        Returns:
-            The figures, once the last call is over.
         """
         began = trio.current_time()
-        async with trio.open_nursery() as nursery:
-            for number in range(calls):
-                await trio.sleep_until(began + number / rate)
-                nursery.start_soon(self._one)
+        try:
+            async with trio.open_nursery() as nursery:
+                for number in range(calls):
+                    await trio.sleep_until(began + number / rate)
+                    nursery.start_soon(self._one)
+        finally:
+            self._took = trio.current_time() - began
+
+    def figures(self) -> Figures:
+        """Give what came of it, also when `run` was cancelled."""
         return Figures(
             offered=self.offered,
             answered=len(self._handovers),
@@ -134,7 +138,7 @@ class Load:
             off_script=self._complaints.total(),
             complaints=dict(self._complaints.most_common(10)),
             most_at_once=self._most,
-            seconds=round(trio.current_time() - began, 3),
+            seconds=round(self._took, 3),
             handover=Spread.of(self._handovers),
             response=Spread.of(self._responses),
         )
@@ -151,17 +155,24 @@ class Load:
         watch.call = call
         self.up += 1
         self._most = max(self._most, self.up)
+        late = "broken_off"
         try:
-            await call.follow(self._steps)
-        except NotSeen as error:
-            self._complaints[str(error).partition("\n")[0].rstrip(":")] += 1
-        with trio.move_on_after(self._patience):
-            await call.ended(math.inf)
-        unfinished = call.outcome is None
-        if unfinished:
+            try:
+                await call.follow(self._steps)
+            except NotSeen as error:
+                self._complaints[str(error).partition("\n")[0].rstrip(":")] += 1
+            with trio.move_on_after(self._patience):
+                await call.ended(math.inf)
+            late = "unfinished"
+        finally:
+            self._outcomes[late if call.outcome is None else str(call.outcome)] += 1
+            self._note(call)
+
+    def _note(self, call: ProcessCall) -> None:
+        """Take note of a call that is over, or hang it up."""
+        if call.outcome is None:
             call.hangup()
             call.crash()
-        self._outcomes["unfinished" if unfinished else str(call.outcome)] += 1
         status = call.variables.get("IVRD_STATUS", "")
         if status in _REFUSALS:
             self._refused[status] += 1
