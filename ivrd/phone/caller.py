@@ -17,6 +17,7 @@ import msgspec
 
 from ivrd.config import App, Config
 from ivrd.errors import IvrdError
+from ivrd.phone.imports import Imports
 from ivrd.phone.local import LocalCall
 from ivrd.phone.world import World
 from ivrd.simulator import script
@@ -80,12 +81,14 @@ class Caller:
     async def press(self, keys: str) -> None:
         """Press keys one after the other, each in a tenth of a second; nothing happens on a call that is over.
 
+        Small letters are keys too, as in scripts.
+
         Raises:
             ValueError: one of them is no key.
             AppFailed: the app raised.
         """
         __tracebackhide__ = True
-        for key in keys:
+        for key in keys.upper():
             self._do(lambda key=key: self._press(key))  # type: ignore[misc]
 
     async def hangup(self) -> None:
@@ -221,14 +224,20 @@ class Ivr:
         backend: the event loop that apps run on, unless they are configured apps with one of their own.
         sounds: which prompts there are.
         config: where apps are found by name; None where there is no configuration.
+        imports: whose modules are there, over all telephones of the process.
     """
 
     def __init__(
-        self, backend: Literal["asyncio", "trio"], sounds: Sounds, config: Callable[[], Config] | None
+        self,
+        backend: Literal["asyncio", "trio"],
+        sounds: Sounds,
+        config: Callable[[], Config] | None,
+        imports: Imports,
     ) -> None:
         self._backend = backend
         self._sounds = sounds
         self._config = config
+        self._imports = imports
         self._world: World | None = None
         self._callers: list[Caller] = []
         self._lifespans: set[str] = set()
@@ -280,8 +289,8 @@ class Ivr:
 
         async def begin() -> LocalCall:
             if lifespan is not None and settled.lifespan not in self._lifespans:
-                self._lifespans.add(settled.lifespan)
                 await world.stack.enter_async_context(lifespan())
+                self._lifespans.add(settled.lifespan)
             call = LocalCall(channel, settled, name, handler, args, number=len(self._callers) + 1)
             world.start(call, steps)
             await anyio.sleep(_SETTLE_S)
@@ -337,6 +346,7 @@ class Ivr:
         if unknown:
             raise IvrdError(f"settings of {name}: {min(unknown)!r} is no key of an app's table in ivrd.toml")
         if isinstance(app, str):
+            self._imports.turn_to(settled.path)
             handler, lifespan = load(settled)
             return name, settled, handler, lifespan if settled.lifespan else None
         if settled.lifespan:

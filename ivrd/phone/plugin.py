@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     # All of ivrd is imported by the tests that use it, not by every run of pytest on this machine.
     from ivrd.config import Config
     from ivrd.phone.caller import Ivr
+    from ivrd.phone.imports import Imports
     from ivrd.simulator.sounds import Sounds
 
 __all__ = ["ivr", "ivr_backend", "ivr_config", "ivr_sounds"]
@@ -69,14 +70,24 @@ def ivr_config(request: pytest.FixtureRequest) -> Callable[[], Config] | None:
     return lambda: load(str(paths[0]))
 
 
+@pytest.fixture(scope="session")
+def _ivr_imports() -> Imports:
+    from ivrd.phone.imports import Imports
+
+    return Imports()
+
+
 @pytest.fixture
 def ivr(
-    ivr_backend: Literal["asyncio", "trio"], ivr_sounds: Sounds, ivr_config: Callable[[], Config] | None
+    ivr_backend: Literal["asyncio", "trio"],
+    ivr_sounds: Sounds,
+    ivr_config: Callable[[], Config] | None,
+    _ivr_imports: Imports,
 ) -> Iterator[Ivr]:
     """A telephone to the app under test, in virtual time; see `ivrd.phone.caller.Ivr`."""
     from ivrd.phone.caller import Ivr
 
-    telephone = Ivr(ivr_backend, ivr_sounds, ivr_config)
+    telephone = Ivr(ivr_backend, ivr_sounds, ivr_config, _ivr_imports)
     try:
         yield telephone
     finally:

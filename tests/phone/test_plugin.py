@@ -215,6 +215,46 @@ async def test_what_fails_says_what_happened_and_where(ivr: Ivr, app: Any) -> No
     assert lines[-1].endswith("waits for prompt 'sorry'")
 
 
+async def test_a_lifespan_that_failed_is_tried_again(ivr: Ivr, tmp_path: Path) -> None:
+    (tmp_path / "second_try.py").write_text(
+        "import contextlib\ntries = []\n"
+        "@contextlib.asynccontextmanager\nasync def lifespan():\n"
+        "    tries.append(1)\n    assert len(tries) > 1, 'no database'\n    yield\n"
+        "async def main(call):\n    await call.set(TRIES=str(len(tries)))\n"
+    )
+    settings: dict[str, Any] = {"path": str(tmp_path), "lifespan": "second_try:lifespan"}
+    with pytest.raises(AssertionError, match="no database"):
+        await ivr.dial("second_try:main", **settings)
+    for _ in range(2):
+        caller = await ivr.dial("second_try:main", **settings)
+        await caller.ended()
+        assert caller.variables["TRIES"] == "2"
+
+
+async def test_each_path_has_its_own_modules(ivr: Ivr, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "same.py").write_text(
+            "import same_helper\ncount = []\nasync def main(call):\n    count.append(1)\n"
+            "    await call.set(IS=f'{same_helper.NAME} {len(count)}')\n"
+        )
+        (tmp_path / name / "same_helper.py").write_text(f"NAME = {name!r}\n")
+    for name in ("first 1", "second 1", "first 2", "first 3", "second 2"):
+        caller = await ivr.dial("same:main", path=str(tmp_path / name.split()[0]))
+        await caller.ended()
+        assert caller.variables["IS"] == name
+
+
+async def test_small_letters_are_keys(ivr: Ivr) -> None:
+    async def main(call: Call) -> None:
+        await call.set(KEYS=await call.digits("which", max=2))
+
+    caller = await ivr.dial(main)
+    await caller.press("aD")
+    await caller.ended()
+    assert caller.variables["KEYS"] == "AD"
+
+
 async def test_what_makes_no_sense_is_refused(ivr: Ivr) -> None:
     with pytest.raises(ScriptError):
         await ivr.dial(menu, keys="pauze:1")
