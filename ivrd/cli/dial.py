@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import threading
 from collections.abc import Mapping
@@ -60,6 +61,9 @@ def dial(config_path: str, app: str, args: tuple[str, ...], **given: Any) -> Non
             status = _dial(config_path, app, args, given)
     except SystemExit as error:
         _leave(int(error.code or 0))
+    except KeyboardInterrupt:
+        click.echo("ivrd: left without waiting for the app, the call is not told", err=True)
+        _leave(128 + signal.SIGINT, at_once=True)  # virtual time passes on a thread, which may be busy for good
     except OSError as error:
         if error.errno not in (errno.EPIPE, errno.EIO):
             raise

@@ -176,8 +176,10 @@ def dial_app_fast(app: App, name: str, order: Order) -> Served:
 
     try:
         call, wire, problem, error = world.do(talk)
-    finally:
+    except Exception:
         world.close()
+        raise
+    world.close()
     return _served(call, wire, problem, world.loose, error)
 
 

@@ -65,6 +65,7 @@ class LocalCall(SimulatedCall):
         "problems",
         "result",
         "stints",
+        "thread_runs",
         "thread_waits",
     )
 
@@ -87,8 +88,10 @@ class LocalCall(SimulatedCall):
         self._deadline = math.inf
         self._poke = anyio.Event()
         self._on_thread = not is_async(handler)
+        self.thread_runs = False
+        """The handler is on its thread, whether or not anybody waits for it."""
         self.thread_waits = False
-        """The handler's thread waits for something about the call."""
+        """That thread waits for something about the call."""
         self.stints = 0
         """How often that thread came back from such a wait."""
         self.result: Ended | None = None
@@ -132,6 +135,11 @@ class LocalCall(SimulatedCall):
     def stuck(self) -> bool:
         """Whether the handler runs; after `until_handled`, that it goes on though the time for its clean-up is over."""
         return self._session.stuck
+
+    @property
+    def handled(self) -> bool:
+        """Whether nobody waits for the handler any more."""
+        return self._session.handled
 
     @property
     def at_work(self) -> bool:
@@ -240,11 +248,14 @@ class LocalCall(SimulatedCall):
 
             @functools.wraps(function)
             def on_thread(call: SyncCall) -> None:
+                self.thread_runs = True
                 try:
                     require_run(function, function(_WatchedCall(call, self)))
                 except BaseException as error:
                     self._raised = error
                     raise
+                finally:
+                    self.thread_runs = False
 
             return on_thread
 
@@ -299,7 +310,9 @@ class _Problems:
 
     def error(self, event: str, **fields: object) -> None:
         """Keep what a person needs of it."""
-        self._call.note_problem(event, str(fields.get("exception") or fields.get("error") or fields))
+        told = fields.get("exception") or fields.get("error")
+        rest = ", ".join(f"{name} {value}" for name, value in fields.items() if name != "call")
+        self._call.note_problem(event, str(told or rest))
 
     def cover(self, secrets: Secrets) -> None:
         """What a session logs is covered already."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import selectors
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -30,26 +31,40 @@ Ts = TypeVarTuple("Ts")
 _FREE_S = 0.25
 """Seconds of work of a thread that take no virtual time, so that what is tested does not depend on the machine."""
 
+_HOPE_S = 1.0
+"""Real seconds for something to come from outside, where nothing is due and nothing works."""
+
 
 class VirtualTime:
     """The time of one event loop.
 
     Args:
         working: which threads are at work that the loop will hear of, empty when none is; asked when nothing else runs.
+        hopeless: called when nothing will ever happen any more, once for each time that it comes to that.
 
     Attributes:
         now: seconds since the loop began.
+        end: where time stops for good.
+        stopped: it has.
     """
 
-    def __init__(self, working: Callable[[], tuple[object, ...]]) -> None:
+    def __init__(self, working: Callable[[], tuple[object, ...]], hopeless: Callable[[], None]) -> None:
         self.now = 0.0
+        self.end = math.inf
+        self.stopped = threading.Event()
         self._working = working
+        self._hopeless = hopeless
+        self._despair_at = math.inf  # real time
         self._waits_for: tuple[object, ...] = ()
         self._since = self._from = 0.0  # real and virtual time at which it began to wait for these
         self._until = 0.0
 
-    def pass_to(self, deadline: float) -> float:
+    def pass_to(self, deadline: float, *, open_ended: bool) -> float:
         """Nothing can run before `deadline` unless a thread does something: let time pass.
+
+        Args:
+            deadline: the next one, `inf` where there is none.
+            open_ended: something may come from outside, over a socket for one.
 
         Returns:
             How many real seconds to wait for threads before this is asked again; 0 when the deadline is there.
@@ -58,7 +73,11 @@ class VirtualTime:
         if not working:
             self._waits_for = ()
             if deadline == math.inf:
+                return math.inf if open_ended else self._hope()
+            if deadline > self.end:
+                self.stopped.set()
                 return math.inf
+            self._despair_at = math.inf
             self.now = max(self.now, deadline)
             return 0.0
         real = time.monotonic()
@@ -70,6 +89,20 @@ class VirtualTime:
         self._until = deadline
         self.go_along()
         return deadline - self.now
+
+    def take_heart(self) -> None:
+        """Something new is about to happen."""
+        self._despair_at = math.inf
+
+    def _hope(self) -> float:
+        real = time.monotonic()
+        if self._despair_at == math.inf:
+            # An app's thread of its own may still have something for the loop.
+            self._despair_at = real + _HOPE_S
+        elif 0 <= self._despair_at <= real:
+            self._despair_at = -1.0
+            self._hopeless()
+        return math.inf if self._despair_at < 0 else max(0.001, self._despair_at - real)
 
     def go_along(self) -> None:
         """A real wait is over: where a thread was waited for that took long, as much time has passed."""
@@ -120,7 +153,9 @@ class _JumpingSelector(selectors.DefaultSelector):
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
-        seconds = self._virtual.pass_to(math.inf if timeout is None else self._virtual.now + timeout)
+        deadline = math.inf if timeout is None else self._virtual.now + timeout
+        # One descriptor is the loop's own, by which threads wake it.
+        seconds = self._virtual.pass_to(deadline, open_ended=len(self.get_map()) > 1)
         if seconds > 0:
             ready = super().select(None if seconds == math.inf else seconds)
             self._virtual.go_along()
@@ -156,4 +191,10 @@ class VirtualClock(trio.abc.Clock, trio.abc.Instrument):
             # Something may have come in from a thread meanwhile: trio looks now, and asks again if nothing has.
             self._ran = False
             return 0.0
-        return max(0.0, self._virtual.pass_to(deadline))
+        return max(0.0, self._virtual.pass_to(deadline, open_ended=deadline == math.inf and _waits_for_others()))
+
+
+def _waits_for_others() -> bool:
+    """Whether any of trio's tasks waits for a descriptor; one always does, for threads that wake the loop."""
+    waiting = trio.lowlevel.current_statistics().io_statistics
+    return getattr(waiting, "tasks_waiting_read", 2) + getattr(waiting, "tasks_waiting_write", 0) > 1
