@@ -38,8 +38,9 @@ __all__ = ["dial"]
 @click.option("--options", default="", metavar="LETTERS", help="ExternalIVR()'s options, of n, i and d.")
 @click.option("--set", "variables", multiple=True, metavar="NAME=VALUE", help="A channel variable; as often as needed.")
 @click.option(
-    "--sounds", metavar="DIR", help="Asterisk's sounds, for prompts' lengths; else any prompt plays a second."
-)
+    "--sounds", metavar="DIR", type=click.Path(exists=True, file_okay=False),
+    help="Asterisk's sounds, for prompts' lengths; else any prompt plays a second."
+)  # fmt: skip
 @click.option(
     "--audio", metavar="FILE", help="Write what is heard to a .wav; from .wav, .ulaw, .alaw and .slin, no .gsm."
 )
@@ -49,7 +50,7 @@ __all__ = ["dial"]
     "--secret", default="", metavar="DIGITS", help="For --replay: the secret keys, which are in no recording."
 )
 @click.option(
-    "--backend", type=click.Choice(["asyncio", "trio"]), default="asyncio", help="The loop for module:function."
+    "--backend", type=click.Choice(["asyncio", "trio"]), help="The loop for module:function; asyncio when not given."
 )
 @click.option(
     "--lifespan", default="", metavar="MODULE:FUNCTION", help="For module:function: what is entered around it."
@@ -90,7 +91,7 @@ def _dial(config_path: str, app: str, args: tuple[str, ...], given: Mapping[str,
     then = recording.load(given["replay"]) if given["replay"] else None
     steps = script.read(given["keys"] or "") if then is None else replay.script_of(then, given["secret"])
     scripted = given["keys"] is not None or then is not None
-    _check(given, scripted)
+    _check(app, given, scripted)
     variables = dict(_assignment(text) for text in given["variables"])
     for caution in replay.cautions(then, variables) if then else ():
         click.echo(f"ivrd: {words.printable(caution)}", err=True)
@@ -123,17 +124,35 @@ def _dial(config_path: str, app: str, args: tuple[str, ...], given: Mapping[str,
     return after.tell(served)
 
 
-def _check(given: Mapping[str, Any], scripted: bool) -> None:
-    if given["shim"] and given["command"]:
-        raise IvrdError("--shim and --command: give one of them")
-    if given["fast"] and (given["shim"] or given["command"] or not scripted):
-        raise IvrdError("--fast is for an app in this process and a caller with a script: add --keys, leave --shim out")
-    if given["keys"] is not None and given["replay"]:
-        raise IvrdError("--keys and --replay: give one of them, both say what the caller does")
-    if not scripted and not sys.stdin.isatty():
-        raise IvrdError("standard input is no terminal to press keys on: say what the caller does with --keys SCRIPT")
-    if given["audio"] and not given["sounds"]:
-        raise IvrdError("--audio needs the prompts' files: say where they are with --sounds DIR")
+def _check(app: str, given: Mapping[str, Any], scripted: bool) -> None:
+    elsewhere = given["shim"] or given["command"]
+    own = ":" in app and not elsewhere
+    for wrong, what in (
+        (given["shim"] and given["command"], "--shim and --command: give one of them"),
+        (given["fast"] and (elsewhere or not scripted),
+         "--fast is for an app in this process and a caller with a script: add --keys, leave --shim out"),
+        (given["keys"] is not None and given["replay"],
+         "--keys and --replay: give one of them, both say what the caller does"),
+        (given["secret"] and not given["replay"], "--secret gives back what a recording hides: add --replay FILE"),
+        (not scripted and not sys.stdin.isatty(),
+         "standard input is no terminal to press keys on: say what the caller does with --keys SCRIPT"),
+        (given["audio"] and not given["sounds"],
+         "--audio needs the prompts' files: say where they are with --sounds DIR"),
+        ((given["backend"] or given["lifespan"]) and not own,
+         "--backend and --lifespan are for module:function; a configured app has its own, a program has none"),
+        (set(given["options"]) - set("nid"),
+         f"--options {given['options']!r}: ExternalIVR() knows n (do not answer), i (tell of the hangup), d (dead)"),
+    ):  # fmt: skip
+        if wrong:
+            raise IvrdError(what)
+    for option in "save", "audio":
+        path = given[option]
+        if path and not os.access(path if os.path.exists(path) else os.path.dirname(os.path.abspath(path)), os.W_OK):
+            raise IvrdError(
+                f"--{option} {path}: it cannot be written there; see that the directory is there, and yours"
+            )
+        if path and os.path.isdir(path):
+            raise IvrdError(f"--{option} {path}: that is a directory; name a file")
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -145,7 +164,7 @@ def _assignment(text: str) -> tuple[str, str]:
 
 def _configured(config_path: str, app: str, given: Mapping[str, Any]) -> App:
     if ":" in app:
-        return App(handler=app, path=os.getcwd(), backend=given["backend"], lifespan=given["lifespan"])
+        return App(handler=app, path=os.getcwd(), backend=given["backend"] or "asyncio", lifespan=given["lifespan"])
     config: Config = load(config_path)
     if app not in config.apps:
         raise ConfigError(f"{config_path} has no app {app!r}: it has {', '.join(config.apps)}; or dial module:function")

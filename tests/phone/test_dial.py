@@ -230,6 +230,14 @@ def test_what_goes_wrong_behind_the_call_shows_in_the_status_too(desk: Path, app
         (["menu:main", "--keys", "", "--fast", "--shim"], 1, "--fast is for an app in this process"),
         (["-c", "none.toml", "menu", "--keys", ""], 2, "none.toml"),
         (["menu:main", "--replay", "menu.py"], 1, "menu.py is no recording"),
+        (["menu:main", "--keys", "", "--options", "zq"], 1, "--options 'zq': ExternalIVR() knows n (do not answer)"),
+        (["menu:main", "--keys", "", "--secret", "1"], 1, "--secret gives back what a recording hides"),
+        (["-c", "none.toml", "menu", "--keys", "", "--backend", "trio"], 1, "are for module:function"),
+        (["menu:main", "--keys", "", "--shim", "--lifespan", "menu:x"], 1, "are for module:function"),
+        # Before the call, and not behind it.
+        (["menu:nope", "--keys", "", "--save", "none/x"], 1, "--save none/x: it cannot be written there"),
+        (["menu:nope", "--keys", "", "--save", "."], 1, "--save .: that is a directory"),
+        (["menu:nope", "--keys", "", "--sounds", ".", "--audio", "none/x"], 1, "--audio none/x: it cannot be written"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(desk: Path, args: list[str], status: int, says: str) -> None:
@@ -237,6 +245,10 @@ def test_what_cannot_be_done_is_one_line(desk: Path, args: list[str], status: in
     assert text.startswith("ivrd: ")
     assert says in text
     assert len(text.splitlines()) == 1
+
+
+def test_sounds_that_are_not_there_are_no_sounds(desk: Path) -> None:
+    assert "Directory 'none' does not exist" in dial(desk, "menu:main", "--keys", "", "--sounds", "none", status=2)
 
 
 def test_a_recording_is_private_and_plays_again(desk: Path) -> None:
