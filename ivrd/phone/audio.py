@@ -1,12 +1,12 @@
 """What a caller heard, as a sound file: the prompts' own files one after the other, with the silence between them.
 
 The rule that holds here: only what needs no decoder is used: `.wav` of 16 bits and one channel, `.ulaw`, `.alaw` and
-`.slin`, all at 8,000 samples a second. A prompt of which there is only another format is silence, and is named.
+`.slin`, all at 8,000 samples a second, and of the language that Asterisk would play. A prompt of which that has another
+format only is silence, and is named.
 """
 
 from __future__ import annotations
 
-import os
 import wave
 from array import array
 from collections.abc import Callable, Sequence
@@ -59,13 +59,13 @@ def write_wav(path: str, heard: Sequence[Heard], sounds: DirectorySounds) -> lis
 
 
 def _samples(sounds: DirectorySounds, prompt: str) -> array[int] | None:
-    for extension, read in _READERS.items():
-        for path in sounds.paths(prompt, extension):
-            if os.path.exists(path):
-                try:
-                    return read(path)
-                except (OSError, EOFError, wave.Error):
-                    continue
+    for path in sounds.files(prompt):
+        read = _READERS.get(path.rpartition(".")[2])
+        if read is not None:
+            try:
+                return read(path)
+            except (OSError, EOFError, wave.Error):
+                continue
     return None
 
 

@@ -106,6 +106,7 @@ _FORMATS: tuple[tuple[tuple[str, ...], Callable[[str], float]], ...] = (
     (("g722",), _per_second(8000)),
     (("g729",), _whole_frames(20, 0.02)),
 )
+_LENGTHS = {extension: length for extensions, length in _FORMATS for extension in extensions}
 
 
 class DirectorySounds:
@@ -133,27 +134,25 @@ class DirectorySounds:
             self._cache[name] = self._look_up(name)
         return self._cache[name]
 
-    def paths(self, name: str, extension: str) -> list[str]:
-        """Give the files that a prompt may have in one format, the first to be looked for first."""
-        return [f"{self._path(name, language)}.{extension}" for language in self._languages]
-
-    def _look_up(self, name: str) -> Sound | None:
+    def files(self, name: str) -> list[str]:
+        """Give a prompt's files: those of the first language in which it has any, the first to be played first."""
         for language in self._languages:
             base = self._path(name, language)
-            found = False
-            for extensions, length in _FORMATS:
-                for extension in extensions:
-                    path = f"{base}.{extension}"
-                    if not os.path.exists(path):
-                        continue
-                    found = True
-                    try:
-                        return Sound(length(path))
-                    except (OSError, EOFError, wave.Error):
-                        continue
+            found = [
+                path for extensions, _ in _FORMATS for each in extensions if os.path.exists(path := f"{base}.{each}")
+            ]
             if found:
-                return Sound(None)
-        return None
+                return found
+        return []
+
+    def _look_up(self, name: str) -> Sound | None:
+        files = self.files(name)
+        for path in files:
+            try:
+                return Sound(_LENGTHS[path.rpartition(".")[2]](path))
+            except (OSError, EOFError, wave.Error):
+                continue
+        return Sound(None) if files else None
 
     def _path(self, name: str, language: str) -> str:
         # Asterisk's default layout puts the language first (en/digits/1), in an absolute name before the last part.
