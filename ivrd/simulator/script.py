@@ -7,6 +7,7 @@ that says which word is wrong and what it could be, and `write` gives text that 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -42,6 +43,8 @@ hangup         hang up; hangup:SECONDS after so long
 patience:SECONDS  what each `wait` from here on is given (60)"""
 """The language, for people."""
 
+_WORD = re.compile(r"""(?:[^\s"]|"(?:[^"\\]|\\.)*(?:"|\\?\Z))+""", re.DOTALL)
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _OTHERS = "tap:KEYS, wait:PROMPT, pause:SECONDS, hangup, patience:SECONDS"
 _LONGEST_S = 86_400.0
 
@@ -99,7 +102,9 @@ def read(text: str) -> list[Step]:
     """Read a script.
 
     Args:
-        text: words divided by blanks or newlines; `#` is a key, so there are no comments.
+        text: words divided by blanks or newlines; `#` is a key, so there are no comments. What stands between quotes
+            (`wait:"with blanks"`) is part of a word as it stands, but for a backslash, which is left out and takes the
+            meaning from what follows it.
 
     Returns:
         The steps, in order. When they are done the caller stays on the line until the app ends the call.
@@ -108,20 +113,24 @@ def read(text: str) -> list[Step]:
         ScriptError: a word is none, or something follows a hangup.
     """
     steps: list[Step] = []
-    column = 0
-    for number, word in enumerate(text.split(), 1):
-        column = text.index(word, column) + 1
-        place = f"word {number} ({word[:40]!r}, column {column}) of the caller's script"
+    for number, found in enumerate(_WORD.finditer(text), 1):
+        place = f"word {number} ({found[0][:40]!r}, column {found.start() + 1}) of the caller's script"
         if steps and isinstance(steps[-1], Hangup):
             raise ScriptError(f"{place} comes after the hangup: take it out or put it before")
-        steps.append(_step(word, place))
-        column += len(word) - 1
+        steps.append(_step(_unquoted(found[0], place), place))
     return steps
 
 
 def write(steps: Iterable[Step]) -> str:
     """Write steps as a script."""
     return " ".join(map(_word, steps))
+
+
+def _unquoted(word: str, place: str) -> str:
+    parts = _QUOTED.split(word)  # what is quoted has an odd number
+    if any('"' in part for part in parts[::2]):
+        raise ScriptError(f"{place} has a quote that is not closed")
+    return "".join(re.sub(r"\\(.)", r"\1", part, flags=re.DOTALL) if at % 2 else part for at, part in enumerate(parts))
 
 
 def _step(word: str, place: str) -> Step:
@@ -165,13 +174,19 @@ def _word(step: Step) -> str:
         case Tap(keys):
             return f"tap:{keys}"
         case Wait(prompt):
-            return f"wait:{prompt}"
+            return f"wait:{_quoted(prompt)}"
         case Pause(seconds):
             return f"pause:{_number(seconds)}"
         case Hangup(after):
             return f"hangup:{_number(after)}" if after else "hangup"
         case Patience(seconds):
             return f"patience:{_number(seconds)}"
+
+
+def _quoted(prompt: str) -> str:
+    if not re.search(r'[\s"]', prompt):
+        return prompt
+    return '"' + re.sub(r'(["\\])', r"\\\1", prompt) + '"'
 
 
 def _number(seconds: float) -> str:
