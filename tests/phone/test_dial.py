@@ -307,7 +307,9 @@ def test_a_program_that_does_not_read_is_told_of_and_not_waited_for(desk: Path) 
     call = dial_json(desk, "--command", "--keys", "pause:1 1", sys.executable, "flood.py", "x" * 60, status=1)
     assert call["outcome"] == "deadlocked"
     assert call["detail"] == "Asterisk is blocked writing an event: the app does not read its stdin"
-    assert call["pressed"] == [{"at": pytest.approx(1, abs=0.5), "key": None}]
+    (key,) = call["pressed"]
+    assert key["key"] is None
+    assert key["at"] >= 1
 
 
 CLEAR = """#!/bin/sh
