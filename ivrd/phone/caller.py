@@ -250,6 +250,7 @@ class Ivr:
         options: str = "",
         answered: bool = False,
         hung_up: bool = False,
+        generator_fails: bool = False,
         variables: Mapping[str, str] | None = None,
         sounds: Sounds | Mapping[str, float] | None = None,
         keys: str = "",
@@ -263,6 +264,7 @@ class Ivr:
             options: the dialplan's option letters, of `n`, `i` and `d`.
             answered: whether the channel is up before; without option `n` ExternalIVR() answers it.
             hung_up: whether it is gone already, as in the `h` extension, for option `d`.
+            generator_fails: whether Asterisk cannot start audio on it, which `call.answer` tells under option `n`.
             variables: the channel's variables.
             sounds: which prompts there are, or lengths of some of them in seconds.
             keys: a script that is followed on its own (see `Caller.follow`), whatever the test itself does and hears.
@@ -283,6 +285,7 @@ class Ivr:
             options,
             answered=answered,
             hung_up=hung_up,
+            generator_fails=generator_fails,
             variables=variables,
             sounds=SoundTable(sounds) if isinstance(sounds, Mapping) else sounds or self._sounds,
         )

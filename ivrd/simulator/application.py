@@ -25,6 +25,7 @@ class Application:
         options: the dialplan's option letters, of `n`, `i` and `d`.
         answered: whether the channel is up.
         hung_up: whether it is gone.
+        generator_fails: whether Asterisk cannot start a generator on the channel, which it hardly ever cannot.
         sounds: which prompts there are.
         variables: channel and global variables.
         now: the model's time, in seconds.
@@ -39,6 +40,7 @@ class Application:
         "_busy_until",
         "_epoch",
         "_generator",
+        "_generator_fails",
         "_leaving",
         "_notices_at",
         "_options",
@@ -65,6 +67,7 @@ class Application:
         *,
         answered: bool,
         hung_up: bool,
+        generator_fails: bool,
         sounds: Sounds,
         variables: Mapping[str, str],
         now: float,
@@ -87,6 +90,7 @@ class Application:
         """Set once the thread has left ExternalIVR(): close all pipes now."""
         self._sounds = sounds
         self._generator = Generator(sounds, lambda time, text: self._say("WARNING", text, time))
+        self._generator_fails = generator_fails
         self._autoclear = False
         self._outbox: list[bytes] = []  # events that the thread still has to write
         self._leaving: Ending | None = None  # the loop is left as soon as they are written
@@ -110,6 +114,10 @@ class Application:
             self._leave(Outcome.REFUSED, text)
             return
         self.answered = self.answered or not self.hung_up
+        if self._generator_fails:
+            self._say("ERROR", "Failed to activate generator")
+            self._leave(Outcome.REFUSED, "Failed to activate generator")
+            return
         self._start_generator()
 
     def _start_generator(self) -> None:
@@ -218,7 +226,12 @@ class Application:
                 self._send("Z", "ANSWER_FAILURE")
                 return
             self.answered = True
-        if not self._generator.started:
+        if self._generator.started:
+            return
+        if self._generator_fails:
+            self._say("WARNING", "Failed to activate generator")
+            self._send("Z", "GENERATOR_FAILURE")
+        else:
             self._start_generator()
 
     def _interrupt(self, _data: str) -> None:

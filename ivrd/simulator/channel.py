@@ -34,6 +34,8 @@ class Channel(Application):
         options: the dialplan's option letters, of `n`, `i` and `d`.
         answered: whether the channel is up before ExternalIVR() starts.
         hung_up: whether it is gone already (the `h` extension, for option `d`).
+        generator_fails: whether Asterisk cannot start a generator on it: without option `n` the app is not started,
+            else `T` answers `Z` with `GENERATOR_FAILURE`.
         sounds: which prompts there are; a `SoundTable()` when not given: every name exists and plays for a second.
         variables: channel and global variables at the start.
         burst_stall: True for Asterisk as it is (issue 2148), False for one that works off its buffer.
@@ -62,6 +64,7 @@ class Channel(Application):
         *,
         answered: bool = False,
         hung_up: bool = False,
+        generator_fails: bool = False,
         sounds: Sounds | None = None,
         variables: Mapping[str, str] | None = None,
         burst_stall: bool = True,
@@ -75,6 +78,7 @@ class Channel(Application):
             options,
             answered=answered,
             hung_up=hung_up,
+            generator_fails=generator_fails,
             sounds=SoundTable() if sounds is None else sounds,
             variables=variables or {},
             now=now,

@@ -201,6 +201,7 @@ class Exchange:
         *,
         answered: bool = False,
         hung_up: bool = False,
+        generator_fails: bool = False,
         sounds: Sounds | None = None,
         variables: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
@@ -213,6 +214,7 @@ class Exchange:
             options: the dialplan's option letters, of `n`, `i` and `d`.
             answered: whether the channel is up before; without option `n` ExternalIVR() answers it.
             hung_up: whether it is gone already, as in the `h` extension.
+            generator_fails: whether Asterisk cannot start a generator on it; see `Channel`.
             sounds: which prompts there are.
             variables: the channel's variables.
             env: the child's environment, instead of the exchange's.
@@ -231,6 +233,7 @@ class Exchange:
             options,
             answered=answered,
             hung_up=hung_up,
+            generator_fails=generator_fails,
             sounds=self._sounds if sounds is None else sounds,
             variables=variables,
             burst_stall=self._burst_stall,

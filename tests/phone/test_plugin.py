@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from ivrd import Call, CallEnded, PromptNotFound, SyncCall
-from ivrd.errors import AppLoadError, IvrdError
+from ivrd.errors import AppLoadError, IvrdError, NotAnswered
 from ivrd.phone.caller import AppFailed, Ivr
 from ivrd.phone.world import Hopeless
 from ivrd.simulator.caller import NotSeen
@@ -251,6 +251,18 @@ async def test_options_variables_and_settings(ivr: Ivr) -> None:
     await caller.ended()
     assert caller.function_writes == [("CALLERID(name)", "Ada")]
     assert [sent.digits for sent in caller.sent_dtmf] == ["12"]
+
+
+async def test_a_channel_on_which_nothing_can_play(ivr: Ivr) -> None:
+    async def main(call: Call) -> None:
+        with pytest.raises(NotAnswered):
+            await call.answer()
+
+    caller = await ivr.dial(main, options="n", generator_fails=True)
+    await caller.ended()
+    assert caller.log[0].text == "Failed to activate generator"
+    refused = await ivr.dial(main, generator_fails=True)
+    assert (await refused.ended()).outcome is Outcome.REFUSED
 
 
 async def test_an_app_that_raises_is_the_cause(ivr: Ivr) -> None:

@@ -149,3 +149,21 @@ def test_an_unknown_key_is_refused() -> None:
     for key in ("", "x", "12", "a"):
         with pytest.raises(ValueError, match="is not a key"):
             Line().channel.key(key, 0)
+
+
+def test_a_generator_that_cannot_be_started() -> None:
+    refused = Line(generator_fails=True)
+    assert refused.outcome is Outcome.REFUSED
+    assert refused.logged == ["Failed to activate generator"]
+    assert refused.take() == []
+    line = Line("n", generator_fails=True)
+    line.write("T,x", "A,click").wait(1)
+    assert line.take() == [("Z", "GENERATOR_FAILURE")]
+    assert line.write("T,x", "P,1", "H,x").take() == [
+        ("Z", "GENERATOR_FAILURE"),  # it is tried each time
+        ("P", "/bin/app,one"),
+        ("H", None),
+    ]
+    unanswered = Line("n", answered=False, generator_fails=True).write("T,x")
+    assert unanswered.take() == [("Z", "GENERATOR_FAILURE")]
+    assert unanswered.channel.state == "up"
