@@ -90,6 +90,10 @@ class _Number(click.FloatRange):
     "--sounds", metavar="DIR", type=click.Path(exists=True, file_okay=False),
     help="Asterisk's sounds, for prompts' lengths; else any prompt plays a second."
 )  # fmt: skip
+@click.option(
+    "--stock/--patched", default=True, show_default=True,
+    help="Asterisk as it is, or one that works off what is written at once."
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def bench(config_path: str, app: str, args: tuple[str, ...], **given: Any) -> None:
     """Call an app of a running daemon many times, through the real shim.
@@ -136,7 +140,8 @@ async def _run(
     books = Books(app, before)
     stopped = False
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with open_exchange(sounds=sounds) as exchange, trio.open_nursery() as nursery:
+        opened = open_exchange(sounds=sounds, burst_stall=given["stock"])
+        async with opened as exchange, trio.open_nursery() as nursery:
             callers = Load(exchange, argv, steps, patience=given["patience"])
 
             async def obey() -> None:

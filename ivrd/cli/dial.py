@@ -35,6 +35,10 @@ __all__ = ["dial"]
 @click.option("--json", "as_json", is_flag=True, help="The call as JSON, for scripts.")
 @click.option("--shim", is_flag=True, help="Call a running daemon, through the real shim.")
 @click.option("--command", is_flag=True, help="APP is a program, with its path; ARGS are its arguments.")
+@click.option(
+    "--stock/--patched", default=True, show_default=True,
+    help="For --command and --shim: Asterisk as it is, or one that works off what a program writes at once."
+)  # fmt: skip
 @click.option("--options", default="", metavar="LETTERS", help="ExternalIVR()'s options, of n, i and d.")
 @click.option("--set", "variables", multiple=True, metavar="NAME=VALUE", help="A channel variable; as often as needed.")
 @click.option(
@@ -108,6 +112,7 @@ def _dial(config_path: str, app: str, args: tuple[str, ...], given: Mapping[str,
         variables={**(replay.variables_of(then) if then else {}), **variables},
         sounds=DirectorySounds(given["sounds"]) if given["sounds"] else SoundTable(),
         steps=steps,
+        burst_stall=given["stock"],
         terminal=terminal,
         leave=leave,
     )
@@ -133,6 +138,8 @@ def _check(app: str, given: Mapping[str, Any], scripted: bool) -> None:
          "--fast is for an app in this process and a caller with a script: add --keys, leave --shim out"),
         (given["keys"] is not None and given["replay"],
          "--keys and --replay: give one of them, both say what the caller does"),
+        (not given["stock"] and not elsewhere,
+         "--patched is for a program that may write several lines at once (--command, --shim); an app cannot"),
         (given["secret"] and not given["replay"], "--secret gives back what a recording hides: add --replay FILE"),
         (not scripted and not sys.stdin.isatty(),
          "standard input is no terminal to press keys on: say what the caller does with --keys SCRIPT"),

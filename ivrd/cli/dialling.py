@@ -58,6 +58,7 @@ class Order:
         variables: the channel's variables.
         sounds: which prompts there are.
         steps: the caller's script.
+        burst_stall: a program behind real pipes meets Asterisk as it is; see `Exchange`.
         terminal: where it is shown.
         leave: ends the process once a call is told, where something of the app's goes on.
     """
@@ -68,6 +69,7 @@ class Order:
     variables: dict[str, str]
     sounds: Sounds
     steps: Sequence[Step]
+    burst_stall: bool
     terminal: Terminal
     leave: Callable[[Served], NoReturn]
 
@@ -188,7 +190,7 @@ def dial_program(argv: Sequence[str], order: Order) -> Served:
 
     async def run(guard: Guard) -> Served:
         async with (
-            open_exchange(sounds=order.sounds, patience=PATIENCE) as exchange,
+            open_exchange(sounds=order.sounds, burst_stall=order.burst_stall, patience=PATIENCE) as exchange,
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(guard.beat)

@@ -78,6 +78,11 @@ def test_the_figures_are_what_happened(ivrd: Service) -> None:
     assert 1e7 < report["cost"]["workers_rss"] < 1e9
 
 
+def test_an_asterisk_that_is_patched_makes_no_difference(ivrd: Service) -> None:
+    report = json.loads(run(ivrd, "bench", "main", "-n", "5", "-r", "50", "--keys", "1", "--patched", "--json").stdout)
+    assert report["results"] == {"completed": 5}
+
+
 def test_what_the_caller_still_types_is_no_response(ivrd: Service) -> None:
     report = json.loads(run(ivrd, "bench", "account", "-n", "3", "-r", "50", "--keys", "1 pause:4 2", "--json").stdout)
     response = report["figures"]["response"]

@@ -234,6 +234,11 @@ def test_what_goes_wrong_behind_the_call_shows_in_the_status_too(desk: Path, app
         (["menu:main", "--keys", "", "--secret", "1"], 1, "--secret gives back what a recording hides"),
         (["-c", "none.toml", "menu", "--keys", "", "--backend", "trio"], 1, "are for module:function"),
         (["menu:main", "--keys", "", "--shim", "--lifespan", "menu:x"], 1, "are for module:function"),
+        (
+            ["menu:main", "--keys", "", "--patched"],
+            1,
+            "--patched is for a program that may write several lines at once",
+        ),
         # Before the call, and not behind it.
         (["menu:nope", "--keys", "", "--save", "none/x"], 1, "--save none/x: it cannot be written there"),
         (["menu:nope", "--keys", "", "--save", "."], 1, "--save .: that is a directory"),
@@ -360,3 +365,12 @@ def test_an_app_that_blocks_its_loop_cannot_keep_who_is_asked_to_leave(desk: Pat
         assert "left without waiting for the app" in next(lines)
         assert process.stdout.read() == ""
         assert process.wait(30) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(("kind", "handled"), [("--stock", 1), ("--patched", 3)])
+def test_a_burst_stalls_in_asterisk_as_it_is(desk: Path, kind: str, handled: int) -> None:
+    (desk / "burst.sh").write_text("#!/bin/sh\nprintf 'L,one\\nL,two\\nE,three\\n'\nwhile read -r event; do :; done\n")
+    (desk / "burst.sh").chmod(0o755)
+    call = dial_json(desk, "--command", "./burst.sh", "--keys", "pause:1 hangup", kind)
+    assert [line["kind"] for line in call["wire"]].count("command") == handled
+    assert call["outcome"] == ("continued" if handled == 3 else "hungup_by_caller")
