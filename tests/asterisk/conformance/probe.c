@@ -14,6 +14,9 @@
  *   deaf MS       read nothing for so long
  *   die MS        after so long, exit if a write is held up then
  *   close N       close descriptor N
+ *   pipe N BYTES  let the pipe behind descriptor N hold so much, as where a user has too many of them
+ *   nonblock N    write to N without waiting: where there is no room, room is waited for
+ *   hold MS       a child holds copies of stdout and stderr for so long, then exits
  *   exit          stop here, at once
  * After the last step it reads to the end of its stdin. The record has a line for each event, "MILLISECONDS EVENT", the
  * time counted from the start, and "MILLISECONDS eof" for the end. It appears whole, under its name, when it is done.
@@ -151,11 +154,27 @@ static void put(int fd, char *text, const char *end, long times)
 
     memcpy(text + size, end, strlen(end));  /* an escape or the line's own newline left room */
     for (size += strlen(end); times > 0 && eof_ms < 0; times--) {
-        if (write(fd, text, size) == (ssize_t)size || errno == EPIPE)
+        ssize_t written;
+        while ((written = write(fd, text, size)) < 0 && errno == EAGAIN)
+            poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, -1);
+        if (written == (ssize_t)size || errno == EPIPE)
             continue;
         if (errno != EINTR)
             die("write");
         save(record);
+        _exit(0);
+    }
+}
+
+static void hold(long ms)
+{
+    pid_t child = fork();
+
+    if (child < 0)
+        die("fork");
+    if (!child) {
+        close(0);  /* Asterisk would not notice whether this end is open; but it is not what this is about */
+        poll(NULL, 0, (int)ms);
         _exit(0);
     }
 }
@@ -206,6 +225,15 @@ static void step(char *line)
         setitimer(ITIMER_REAL, &timer, NULL);
     } else if (is(line, "close", &rest)) {
         close(atoi(rest));
+    } else if (is(line, "pipe", &rest)) {
+        char *bytes;
+        long fd = strtol(rest, &bytes, 10);
+        if (fcntl((int)fd, F_SETPIPE_SZ, atoi(bytes)) < 0)
+            die("pipe");
+    } else if (is(line, "nonblock", &rest)) {
+        fcntl(atoi(rest), F_SETFL, fcntl(atoi(rest), F_GETFL) | O_NONBLOCK);
+    } else if (is(line, "hold", &rest)) {
+        hold(atol(rest));
     } else if (is(line, "exit", &rest)) {
         save(record);
         _exit(0);
@@ -223,6 +251,7 @@ int main(int argc, char **argv)
 
     now_ms();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_IGN);  /* nobody waits for a child that holds copies */
     if (argc < 2 || strlen(argv[1]) >= sizeof record || !(in = strstr(strcpy(record, argv[1]), "/in/"))) {
         fprintf(stderr, "usage: probe DIRECTORY/in/NAME [ARG...]\n");
         return 2;

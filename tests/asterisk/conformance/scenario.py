@@ -13,6 +13,7 @@ files of `scenarios/` one looks like this; the steps are `probe.c`'s, and `{x*11
     until F
     > E,x
 
+A variable whose value has a comma stands by itself: `variable: NAME=Rome, Italy`; there may be several such lines.
 `channel` is `up` (answered before), `down` or `dead` (hung up before). The caller waits milliseconds and presses keys
 in turn; numbers that stand first, third… are pauses. Without `hangup` it stays until the app ends the call.
 `tight: yes` marks one whose point is what happens between two ticks of the generator; it is tried again if a tick got
@@ -72,11 +73,14 @@ def _parse_caller(text: str) -> Iterator[Action]:
 
 def _parse(name: str, lines: Iterable[str]) -> Scenario:
     headers: dict[str, str] = {}
+    pairs: list[str] = []
     steps: list[str] = []
     for line in lines:
-        header = re.fullmatch(r"(options|channel|caller|args|variables|tight): (.*)", line)
+        header = re.fullmatch(r"(options|channel|caller|args|variables?|tight): (.*)", line)
         if header and not steps:
             headers[header[1]] = header[2]
+            if header[1].startswith("variable"):
+                pairs += [header[2]] if header[1] == "variable" else filter(None, header[2].split(","))
         else:
             steps.append(line)
     channel: Channel | None = next(
@@ -84,7 +88,7 @@ def _parse(name: str, lines: Iterable[str]) -> Scenario:
     )
     if channel is None:
         raise ValueError(f"[{name}] channel: {headers['channel']!r} is none of {', '.join(get_args(Channel))}")
-    variables = (pair.partition("=") for pair in headers.get("variables", "").split(",") if pair)
+    variables = (pair.partition("=") for pair in pairs)
     return Scenario(
         name,
         tuple(steps),
@@ -123,6 +127,8 @@ def scenario_text(scenario: Scenario) -> str:
         lines.append("caller: " + " ".join(f"{pause} {action}" for pause, action in scenario.caller))
     if scenario.args:
         lines.append("args: " + ",".join(scenario.args))
-    if scenario.variables:
-        lines.append("variables: " + ",".join(f"{name}={value}" for name, value in scenario.variables))
+    pairs = [f"{name}={value}" for name, value in scenario.variables]
+    if plain := [pair for pair in pairs if "," not in pair]:
+        lines.append("variables: " + ",".join(plain))
+    lines += [f"variable: {pair}" for pair in pairs if "," in pair]
     return "\n".join([*lines, *scenario.steps]) + "\n"
