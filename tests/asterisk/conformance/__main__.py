@@ -1,7 +1,9 @@
 """`make conformance`: all scenarios on Asterisk 22 and 16, then many random ones on 22; a table; what failed is kept.
 
 The rule that holds here: a random scenario that fails twice is made short and written to `scenarios/found.txt`, where
-`make test` finds it from then on. The exit status is 1 when anything failed.
+`make test` finds it from then on. One that failed in `make test` gets there by `--keep FILE`, which that test names.
+It is for a machine on which nothing else
+runs: times are held to more than there. The exit status is 1 when anything failed.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,7 +24,7 @@ from rich.table import Table
 from ivrd.simulator.sounds import DirectorySounds
 from tests.asterisk.conformance.compare import MAX_MS, MEDIAN_MS
 from tests.asterisk.conformance.real import Real
-from tests.asterisk.conformance.scenario import SCENARIOS, Scenario, load, scenario_text
+from tests.asterisk.conformance.scenario import SCENARIOS, Scenario, load, parse, scenario_text
 from tests.asterisk.conformance.sequences import draw
 from tests.asterisk.conformance.simulated import run_simulated
 from tests.asterisk.conformance.stage import Stage, open_stage
@@ -68,13 +71,27 @@ def _try_random(stage: Stage, real: Real, count: int, number: int, progress: Pro
     return whole
 
 
-def _keep(stage: Stage, real: Real, failures: list[tuple[Scenario, str]], console: Console) -> None:
+def _keep(stage: Stage, real: Real, failing: Iterable[Scenario], console: Console) -> None:
     """Make failing random scenarios short and add them to the file."""
-    for scenario, _ in failures:
+    for scenario in failing:
         found = shortest(stage, real, scenario)
         with _FOUND.open("a", encoding="utf-8") as file:
             file.write("\n" + scenario_text(replace(found, name=f"{scenario.name}, shortened")))
         console.print(f"{scenario.name}: kept in {_FOUND.name}, {len(found.steps)} steps")
+
+
+def _keep_from(path: Path, console: Console) -> int:
+    """Keep what of a file still fails; the exit status is that of a command that did what it was to do."""
+    with ExitStack() as running:
+        stage = running.enter_context(open_stage())
+        real = _start(running, stage, "22")
+        scenarios = parse(path.read_text(encoding="utf-8"))
+        failing = [scenario for scenario, _ in try_scenarios(stage, real, stage.put(scenarios), twice=True).failures]
+        _keep(stage, real, failing, console)
+        for scenario in scenarios:
+            if scenario not in failing:
+                console.print(f"{scenario.name}: does not fail any more, and is not kept", markup=False)
+    return 0
 
 
 def _show(trials: list[tuple[str, int, Trial]], console: Console) -> None:
@@ -91,8 +108,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.asterisk.conformance", description=__doc__.splitlines()[0])
     parser.add_argument("--random", type=int, default=300, metavar="COUNT", help="random scenarios (300)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="to draw the same ones again")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="only add this file's failing scenarios to the cases")
     arguments = parser.parse_args()
     console = Console()
+    if arguments.keep:
+        return _keep_from(arguments.keep, console)
     console.print(f"the random scenarios are those of --seed {arguments.seed}")
     try:
         with ExitStack() as running:
@@ -105,12 +125,15 @@ def main() -> int:
             for _, _, trial in trials:
                 for scenario, why in trial.failures:
                     console.print(f"\n{scenario_text(scenario)}on Asterisk {trial.version}: {why}", markup=False)
-            _keep(stage, reals[0], at_random.failures, console)
+            _keep(stage, reals[0], [scenario for scenario, _ in at_random.failures], console)
     except RigUnavailable as error:
         print(f"no real Asterisk to compare with: {error}", file=sys.stderr)
         return 1
     _show(trials, console)
-    failed = any(trial.failures or trial.times.median > MEDIAN_MS for _, _, trial in trials)
+    untimely = [(trial, complaint) for _, _, trial in trials for complaint in trial.untimely(quiet=True)]
+    for trial, complaint in untimely:
+        console.print(f"on Asterisk {trial.version}: {complaint}", markup=False)
+    failed = bool(untimely) or any(trial.failures for _, _, trial in trials)
     console.print(f"limits: no difference, {MEDIAN_MS:g} ms in the median, {MAX_MS:g} ms at most: ", end="")
     console.print("broken" if failed else "kept")
     return int(failed)

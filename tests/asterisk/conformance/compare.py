@@ -1,6 +1,7 @@
 """What two records differ in, and by how much their times do.
 
-The rule that holds here: events, the way out and the log must be equal; times may differ, within the limits here.
+The rule that holds here: events, the way out and the log must be equal; times may differ, within the limits here: the
+median of the scenarios' medians, each event, and how many scenarios may lie beyond the first of these by themselves.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from statistics import median
 
 from tests.asterisk.conformance.stage import Event, Record
 
-__all__ = ["MAX_MS", "MEDIAN_MS", "Times", "difference", "time_differences"]
+__all__ = ["EXCEPTIONS", "MAX_MS", "MEDIAN_MS", "Times", "difference", "time_differences"]
 
 MEDIAN_MS = 60.0
 MAX_MS = 250.0
+EXCEPTIONS = 1 / 20
+"""The share of scenarios that may be tried again for their times and, on a machine with nothing else to do, of those
+whose own median may be beyond the limit; one may in any case. Whatever runs while a machine is busy is late."""
 
 
 def _lines(events: Iterable[Event]) -> list[str]:
@@ -57,6 +61,11 @@ class Times:
         """The median of the scenarios' medians: one with hundreds of events counts no more than another."""
         values = [median(differences) for differences in self.by_scenario.values() if differences]
         return median(values) if values else 0.0
+
+    @property
+    def beyond(self) -> list[str]:
+        """The scenarios whose own median is beyond the limit."""
+        return [name for name, values in self.by_scenario.items() if values and median(values) > MEDIAN_MS]
 
     @property
     def worst(self) -> tuple[float, str]:

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-__all__ = ["KEY_GAP_S", "KEY_LEAD_S", "SCENARIOS", "Action", "Channel", "Scenario", "load", "scenario_text"]
+__all__ = ["KEY_GAP_S", "KEY_LEAD_S", "SCENARIOS", "Action", "Channel", "Scenario", "load", "parse", "scenario_text"]
 
 Channel: TypeAlias = Literal["up", "down", "dead"]
 Action: TypeAlias = tuple[int, str]
@@ -101,13 +101,20 @@ def _parse(name: str, lines: Iterable[str]) -> Scenario:
     )
 
 
+def parse(text: str) -> list[Scenario]:
+    """The scenarios of a text. `#` begins a comment line."""
+    text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE)
+    return [
+        _parse(name, [line for line in body.split("\n") if line.strip()])
+        for name, body in re.findall(r"^\[(.+)\]\n((?:(?!\[).*\n?)*)", text, re.MULTILINE)
+    ]
+
+
 def load(*files: str) -> list[Scenario]:
-    """The scenarios of these files of `scenarios/`, of all of them when none is named. `#` begins a comment line."""
-    scenarios = []
+    """The scenarios of these files of `scenarios/`, of all of them when none is named."""
+    scenarios: list[Scenario] = []
     for path in sorted(SCENARIOS / name for name in files) if files else sorted(SCENARIOS.glob("*.txt")):
-        text = re.sub(r"^#.*\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-        for name, body in re.findall(r"^\[(.+)\]\n((?:(?!\[).*\n?)*)", text, re.MULTILINE):
-            scenarios.append(_parse(name, [line for line in body.split("\n") if line.strip()]))
+        scenarios += parse(path.read_text(encoding="utf-8"))
     names = [scenario.name for scenario in scenarios]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"two scenarios of one name: {', '.join(sorted(twice))}")
