@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import anyio
-import msgspec
 
-from ivrd.config import App, Config
+from ivrd.config import Config
 from ivrd.errors import IvrdError
+from ivrd.phone.finding import find_app
 from ivrd.phone.imports import Imports
 from ivrd.phone.local import LocalCall
 from ivrd.phone.world import World
@@ -29,7 +27,6 @@ from ivrd.simulator.records import Ending, Log, Outcome, SentDtmf
 from ivrd.simulator.sounds import Sounds, SoundTable
 from ivrd.wire.messages import Result
 from ivrd.worker.handler import Handler
-from ivrd.worker.loader import load
 
 __all__ = ["AppFailed", "Caller", "Ivr"]
 
@@ -278,7 +275,7 @@ class Ivr:
             IvrdError: there is no such app, or a setting makes no sense.
         """
         steps = script.read(keys)
-        name, settled, handler, lifespan = self._find(app, settings)
+        name, settled, handler, lifespan = find_app(app, settings, self._backend, self._config, self._imports)
         world = self._world_of(settled.backend)
         channel = Channel(
             ("/usr/bin/ivrd-shim", name, *args),
@@ -332,37 +329,3 @@ class Ivr:
                 f"this test calls an app on {self._world.backend} already: test one for {backend} in another"
             )
         return self._world
-
-    def _find(
-        self, app: str | Handler, settings: Mapping[str, Any]
-    ) -> tuple[str, App, Handler, Callable[[], AbstractAsyncContextManager[object]] | None]:
-        name = app if isinstance(app, str) else getattr(app, "__qualname__", "app")
-        if not isinstance(app, str) or ":" in app:
-            base: dict[str, Any] = {"handler": app if isinstance(app, str) else f"app:{name}", "backend": self._backend}
-        else:
-            base = self._configured(app)
-        try:
-            settled = msgspec.convert({**base, **settings}, App)
-        except msgspec.ValidationError as error:
-            raise IvrdError(f"settings of {name}: {error}; the keys are those of [apps.{name}] in ivrd.toml") from None
-        unknown = settings.keys() - set(App.__struct_fields__)
-        if unknown:
-            raise IvrdError(f"settings of {name}: {min(unknown)!r} is no key of an app's table in ivrd.toml")
-        if isinstance(app, str):
-            self._imports.turn_to(settled.path)
-            handler, lifespan = load(settled)
-            return name, settled, handler, lifespan if settled.lifespan else None
-        if settled.lifespan:
-            raise IvrdError(f"settings of {name}: a lifespan needs the app as 'module:function', not as a function")
-        return name, settled, app, None
-
-    def _configured(self, name: str) -> dict[str, Any]:
-        if self._config is None:
-            raise IvrdError(
-                f"{name!r} is not 'module:function', and pytest knows no configuration to look it up in: "
-                f"set ivrd_config = FILE among pytest's options"
-            )
-        config = self._config()
-        if name not in config.apps:
-            raise IvrdError(f"{Path(config.source).name} has no app {name!r}: it has {', '.join(config.apps)}")
-        return msgspec.structs.asdict(config.apps[name])
