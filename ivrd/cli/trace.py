@@ -33,7 +33,7 @@ def trace(config_path: str, call_id: str, next_call: bool, app: str, path: str |
     with plain_errors():
         try:
             for answer in ask_all(config_path, wire.Trace(id=call_id, app=app), patience=None):
-                _keep(answer, recording)
+                _keep(answer, recording, late=bool(call_id))
                 for line in ladder.lines(answer):
                     click.echo(line)
                 if isinstance(answer, wire.TraceOver):
@@ -47,13 +47,16 @@ def trace(config_path: str, call_id: str, next_call: bool, app: str, path: str |
                 save(path, recording)
 
 
-def _keep(answer: wire.Answer, recording: Recording) -> None:
+def _keep(answer: wire.Answer, recording: Recording, *, late: bool) -> None:
+    """Take an answer into a recording of a call that one looks at from its first line, or `late`."""
     match answer:
         case wire.Tracing():
             recording.app = answer.app
+            recording.since = max(0.001, round(answer.age, 3)) if late else 0.0
             recording.args = tuple(arg.decode("utf-8", "replace") for arg in answer.args)
         case wire.TraceLines():
             recording.lines += [Line(line.at, line.kind, line.text) for line in answer.lines]
+            recording.dropped = answer.dropped
         case wire.TraceOver():
             recording.result = answer.result
         case _:

@@ -128,6 +128,11 @@ async def test_a_live_call_as_a_ladder_and_in_a_file(ivrd: Service, tmp_path: Pa
     recording = json.loads(path.read_text())
     assert (recording["app"], recording["args"], recording["result"]) == ("main", ["x"], "completed")
     assert "8642" not in path.read_text()
+    # What came before is not in it, and who plays it is told so.
+    assert recording["since"] > 0
+    replay = [IVRD, "dial", "-c", str(ivrd.config_file), "main", "--replay", str(path), "--secret=8642", "--fast"]
+    done = await trio.run_process(replay, capture_stderr=True, capture_stdout=True, check=False)
+    assert b"s after the call did: what was before cannot be played" in done.stderr
 
 
 async def test_what_may_be_a_secrets_digits_is_covered_and_plays_again(ivrd: Service, tmp_path: Path) -> None:
@@ -177,6 +182,7 @@ async def test_the_next_call_is_seen_whole_and_plays_again(ivrd: Service, tmp_pa
         assert b"the app behaves as it did" in done.stdout, done.stdout
         assert b"8642" not in done.stdout
         assert done.returncode == 0
+    assert json.loads(path.read_text())["since"] == 0
 
 
 async def test_several_may_look_and_each_may_leave(ivrd: Service) -> None:
@@ -216,11 +222,11 @@ async def test_who_has_left_may_come_again(ivrd: Service) -> None:
         await call.ended()
 
 
-async def test_one_who_does_not_look_holds_up_nothing_and_misses_nothing_untold(ivrd: Service) -> None:
+async def test_one_who_does_not_look_holds_up_nothing_and_misses_nothing_untold(ivrd: Service, tmp_path: Path) -> None:
     async with open_exchange() as exchange:
         call = exchange.dial([str(ivrd.shim), f"--socket={ivrd.socket}", "flood", "x"])
         await call.hears("go")
-        async with tracing(ivrd, only_call(ivrd)) as trace:
+        async with tracing(ivrd, only_call(ivrd), "--save", str(tmp_path / "call.rec")) as trace:
             await trace.sees("of flood")
             trace.process.send_signal(signal.SIGSTOP)
             call.press("1")
@@ -232,6 +238,7 @@ async def test_one_who_does_not_look_holds_up_nothing_and_misses_nothing_untold(
     assert len(left_out) == len(set(left_out))  # each gap is told once
     # The prompt came before; the key, what stops the prompt, and how the call ends are in it.
     assert 4000 <= told + int(left_out[-1] if left_out else 0) <= 4010
+    assert json.loads((tmp_path / "call.rec").read_text())["dropped"] == int(left_out[-1] if left_out else 0)
 
 
 async def test_what_cannot_be_traced_is_one_line(ivrd: Service) -> None:
