@@ -70,13 +70,15 @@ class Terminal:
         # By itself it would ask the standard descriptors, which are put aside.
         if self.console is not None:
             with suppress(OSError):
-                self.console.size = os.get_terminal_size(self._aside.out)
+                size = os.get_terminal_size(self._aside.out)
+                if all(size):  # a terminal over which nobody watches may not know its size
+                    self.console.size = size
 
     def alarm(self, text: str) -> None:
         """Show a line at once, over whatever is drawn or where errors go."""
         with suppress(OSError):
             if self.drawn:
-                columns = os.get_terminal_size(self._aside.out).columns
+                columns = os.get_terminal_size(self._aside.out).columns or 80
                 line = f"\x1b7\x1b[H\x1b[1;37;41m{text[: columns - 1]}\x1b[0m\x1b[K\x1b8"
                 os.write(self._aside.out, line.encode())
             else:

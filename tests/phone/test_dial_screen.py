@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +42,7 @@ async def quiet(call):
     try:
         await call.digits("enter-pin", timeout=600)
     finally:
+        open("cleaned", "w").close()
         print("cleaned up")
 
 async def brackets(call):
@@ -190,3 +193,21 @@ def test_what_does_not_end_by_itself_is_not_waited_for(terminal: Terminal, app: 
     screen = terminal.presses_until("C-c", r"status=1\n+ready:")
     assert "ivrd: left before the app had ended" in screen
     assert terminal.settings() == before
+
+
+def test_a_terminal_that_goes_away_is_a_caller_who_hangs_up(tmp_path: Path) -> None:
+    (tmp_path / "menu.py").write_text(APP)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [IVRD, "dial", "menu:quiet"], cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE,
+        env={**os.environ, "TERM": "xterm-256color"},
+    )  # fmt: skip
+    os.close(theirs)
+    seen = b""
+    while b"enter-pin" not in seen:
+        seen += os.read(ours, 65536)
+    os.close(ours)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert (tmp_path / "cleaned").exists()
+    assert told == b""
