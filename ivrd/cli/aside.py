@@ -12,6 +12,8 @@ import tempfile
 from contextlib import suppress
 from typing import IO, Literal
 
+from ivrd.observe.logging import print_whole_lines
+
 __all__ = ["Aside"]
 
 
@@ -34,6 +36,7 @@ class Aside:
 
     def __enter__(self) -> Aside:
         _flush()
+        print_whole_lines()
         self.out, self._errors = os.dup(1), os.dup(2)
         if self._to == "later":
             self._kept = tempfile.TemporaryFile()

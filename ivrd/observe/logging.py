@@ -8,6 +8,7 @@ A flood of one warning or error is thinned out, with a count of what was left ou
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -21,7 +22,7 @@ from ivrd.observe.repeats import Repeats
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger, Processor
 
-__all__ = ["LEVELS", "Format", "configure", "get_logger", "natural"]
+__all__ = ["LEVELS", "Format", "configure", "get_logger", "natural", "print_whole_lines"]
 
 Format = Literal["console", "json", "journal"]
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -33,10 +34,22 @@ class _StderrWriter:
 
     def msg(self, line: str) -> None:
         with suppress(OSError, ValueError):
-            sys.stderr.write(line + "\n")
             sys.stderr.flush()
+            # Past the stream's buffer, which would keep what it is not rid of and fail once more when the process ends.
+            os.write(sys.stderr.fileno(), f"{line}\n".encode("utf-8", "backslashreplace"))
 
     debug = info = warning = error = critical = msg
+
+
+def print_whole_lines() -> None:
+    """Have all that this process prints go out at once, and a line at a time.
+
+    Into a file, a pipe or the journal an app's `print` would wait for 8 KiB of its like, and die with the process;
+    under PYTHONUNBUFFERED it would be written in two pieces, between which another process's line fits.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, write_through=False)
 
 
 def natural(configured: Literal["", "console", "json"]) -> Format:

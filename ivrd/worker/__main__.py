@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import faulthandler
 import functools
-import io
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 import anyio
 import msgspec
 
+from ivrd.observe.logging import print_whole_lines
 from ivrd.wire.messages import WorkerSpec
 from ivrd.worker.log import WorkerLog
 from ivrd.worker.runtime import Worker
@@ -33,11 +33,7 @@ def main() -> None:
         sys.exit(f"ivrd.worker is started by `ivrd serve`, which sets {VARIABLE}: {error!r}")
     for ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR2):
         signal.signal(ignored, signal.SIG_IGN)
-    # Into a file or the journal an app's `print` would wait for 8 KiB of its like, and die with the process. Under
-    # PYTHONUNBUFFERED it would be written in two pieces, between which another process's line fits.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True, write_through=False)
+    print_whole_lines()
     # The daemon asks a stuck worker for its stacks by this signal.
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     log = WorkerLog(spec)
