@@ -34,8 +34,8 @@ queue_timeout = 60
 idle_timeout = 0
 max_duration = 0
 """
-_FDS = 3  # of a call, in each process that holds it
-_SPARE_FDS = 200
+_FDS = 4  # of a call: what the daemon asks for; the simulator and a worker need less
+_SPARE_FDS = 800
 
 
 class Crowd(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +84,6 @@ async def crowd(*, calls: int, workers: int, keys: int, rate: float) -> Crowd:
         keys: how many keys are pressed, one after the other.
         rate: keys a second.
     """
-    _room_for(calls)
     config = _APPS.format(workers=workers, concurrency=-(-calls // workers) + 10)
     async with open_rig(config, max_calls=calls + 100) as rig:
         before = await rig.status()
@@ -207,6 +206,7 @@ def _show(seen: Crowd, workers: int, console: Console) -> None:
 def main(calls: int, workers: int, keys: int, rate: float, as_json: bool) -> None:
     """Measure; the exit status is 1 when a call was not up, a key unanswered or a call left."""
     console = Console()
+    _room_for(calls)
     if not as_json:
         console.print(f"{calls} calls are being set up")
     seen = trio.run(lambda: crowd(calls=calls, workers=workers, keys=keys, rate=rate))
