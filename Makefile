@@ -2,7 +2,7 @@
 #
 #   make demo         start ivrd with an example app, place a simulated call through the real shim, show its course
 #   make test         linters, types and all tests; those on real Asterisk where it can be had (root, Debian)
-#   make bench        the hand-over beside a C child and python3, interleaved; then 4,000 calls at once
+#   make bench        the hand-over beside a C child and python3, interleaved; a scrape; 4,000 calls at once
 #   make chaos        deaths, restarts, reloads and overload at full size, with a table at the end
 #   make conformance  the simulator beside real Asterisk, on random command sequences
 #   make lint         linters and types only
@@ -26,6 +26,7 @@ test: lint
 
 bench: $(READY)
 	@$(PYTHON) -m tests.bench
+	@$(PYTHON) -m tests.bench.scrape
 	@$(PYTHON) -m tests.bench.crowd
 
 chaos: $(READY)

@@ -17,6 +17,7 @@ from contextlib import suppress
 import click
 import msgspec
 import trio
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -174,7 +175,7 @@ def _pss(pid: int) -> int:
 
 
 def _show(seen: Crowd, workers: int, console: Console) -> None:
-    table = Table("what", f"{seen.calls} calls, {workers} workers, {os.cpu_count()} cores", show_header=True)
+    table = Table("what", f"{seen.calls} calls, {workers} workers, {os.cpu_count()} cores", box=box.SIMPLE_HEAD)
     cost = seen.cost
     table.add_row("up at once", f"{seen.up}, all of them after {seen.begun_in:.1f} s")
     table.add_row("answers to keys", f"{seen.answered} of {seen.keys}")

@@ -13,9 +13,12 @@ from typing import Any
 
 import click
 import trio
+from rich import box
 from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from . import checkpoints, daemons, deaths, ends, load, pools, strangers
 from .report import Figure, Report
@@ -96,16 +99,20 @@ def main(only: tuple[str, ...], scale: float, only_list: bool) -> None:
         for name, scenario in by_name.items():
             console.print(f"{name:24}{inspect.getdoc(scenario)}", highlight=False, soft_wrap=True)
         return
-    table = Table("scenario", "size", "figure", "value", "bound", "", title="ivrd under fire")
+    table = Table(
+        Column("ivrd under fire", ratio=6), Column("value", ratio=4), Column("bound", ratio=4), Column(width=6),
+        box=box.SIMPLE_HEAD, width=min(console.width, 110),
+    )  # fmt: skip
     good = True
     for name in only or by_name:
         size = _size(by_name[name], scale)
         figures = _run(by_name[name], size, console)
         sizes = ", ".join(f"{key} {value:g}" for key, value in size.items())
-        for place, one in enumerate(figures):
+        table.add_row(f"[bold]{name}[/] [dim]{sizes}[/]")
+        for one in figures:
             verdict = "[green]ok[/]" if one.good else "[red]FAILED[/]"
-            head = (name, sizes) if place == 0 else ("", "")
-            table.add_row(*head, one.what, one.value, one.bound, verdict, end_section=one is figures[-1])
+            what = Padding(one.what, (0, 0, 0, 2))
+            table.add_row(what, escape(one.value), escape(one.bound), verdict, end_section=one is figures[-1])
             good &= one.good
         bad = sum(not one.good for one in figures)
         console.print(f"{name:24}" + (f"[red]{bad} of {len(figures)} bounds broken[/]" if bad else "[green]ok[/]"))

@@ -70,8 +70,8 @@ async def reloads(report: Report, *, reloads: int = 200, refusals: int = 50, rat
                     wrong += await _refused(rig, module, config, next(bad))
                     module.write_text(_CODE.format(code=done))
                 report.step()
-            await trio.sleep(0.5)
             nursery.cancel_scope.cancel()
+        calls.append((done, rig.dial("code")))
         await all_ended(call for _, call in calls)
         # The workers of all generations but the last are gone, once they have finished what they had.
         await rig.until(lambda: _only(rig, 2), "the end of old workers")

@@ -6,11 +6,12 @@ a test by `check`, the command line by its table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from statistics import median, quantiles
 
-__all__ = ["BUSY", "Figure", "Report", "middle", "percentile"]
+__all__ = ["BUSY", "Figure", "Report", "middle", "percentile", "plain"]
 
 # How much longer than the product's own time limits a small version may take in `make test`, on a machine that does
 # other things as well; `make chaos` holds to the limits themselves.
@@ -63,7 +64,7 @@ class Report:
         self.figures.append(Figure(what, f"{value:.4g} {unit}".strip(), f"≥ {bound:g} {unit}".strip(), value >= bound))
 
     def equal(self, what: str, value: object, expected: object) -> None:
-        self.figures.append(Figure(what, str(value), f"= {expected}", value == expected))
+        self.figures.append(Figure(what, plain(value), f"= {plain(expected)}", value == expected))
 
     def none(self, what: str, found: Sequence[object]) -> None:
         """There should be no such thing; the first ones are named where there are."""
@@ -80,6 +81,23 @@ class Report:
         assert held, "the scenario showed nothing"
         bad = [f"{one.what}: {one.value} (bound {one.bound})" for one in held if not one.good]
         assert not bad, "\n".join(bad)
+
+
+def plain(value: object) -> str:
+    """A value as a table shows it: what a collection holds, without the words of the language for it."""
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{each} {plain(value[each])}" for each in sorted(value))
+    if isinstance(value, (set, frozenset)):
+        return ", ".join(sorted(map(plain, value))) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(plain, value)) or "none"
+    return str(value)
 
 
 def middle(values: Sequence[float]) -> float:
