@@ -14,7 +14,11 @@ from .generator import TICK, Generator
 from .records import Ending, Log, Outcome, SentDtmf, Trace
 from .sounds import Sounds
 
-__all__ = ["Application"]
+__all__ = ["SLEEP_LATE", "Application"]
+
+# By so much a sleep of the channel thread's takes longer on average where the generator's timer wakes it meanwhile:
+# what is left of it is rounded up to the next millisecond each time.
+SLEEP_LATE = 0.0005  # seconds
 
 
 class Application:
@@ -198,7 +202,9 @@ class Application:
         self._send("P", self._arguments)
 
     def _send_dtmf(self, data: str) -> None:
-        digits, self._sleeps, illegal = arguments.sending_dtmf(data)
+        digits, sleeps, illegal = arguments.sending_dtmf(data)
+        late = SLEEP_LATE if self._generator.running else 0.0
+        self._sleeps = [sleep._replace(seconds=sleep.seconds + late) for sleep in sleeps]
         for character in illegal:
             self._say("WARNING", f"Illegal DTMF character '{character}' in string. (0-9*#aAbBcCdD allowed)")
         if not self.hung_up:

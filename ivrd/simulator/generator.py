@@ -89,6 +89,11 @@ class Generator:
         """The prompt whose frames the caller now gets."""
         return self._current if self._running and self._open else None
 
+    @property
+    def running(self) -> bool:
+        """Whether its timer wakes the channel thread."""
+        return self._running
+
     def start(self, now: float) -> None:
         """Activate the generator; its first tick is 20 ms away."""
         self.started = self._running = True

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ivrd import eivr
+from ivrd.simulator.application import SLEEP_LATE
 from ivrd.simulator.arguments import sending_dtmf
 from ivrd.simulator.channel import KEY_LOST, Channel
 from ivrd.simulator.records import Outcome
@@ -190,11 +191,18 @@ def test_unknown_option_is_only_logged() -> None:
     ],
 )
 def test_sending_dtmf_keeps_the_thread_busy(data: str, seconds: float, sent: str) -> None:
-    line = Line().burst(f"D,{data}").write("P,1")
+    line = Line("n").burst(f"D,{data}").write("P,1")
     line.wait(seconds - 0.001)
     assert line.take() == []
     assert line.wait(0.002).take() == [("P", "/bin/app,one")]
     assert [record.digits for record in line.channel.sent_dtmf] == [sent]
+
+
+def test_each_sleep_of_it_takes_a_little_longer_while_the_generator_runs() -> None:
+    line = Line().write(f"D,{'1' * 20}", "P,1")
+    line.wait(0.1 + 20 * 0.35 + 41 * SLEEP_LATE - 0.001)
+    assert line.take() == []
+    assert line.wait(0.002).take() == [("P", "/bin/app,one")]
 
 
 def test_audio_goes_on_while_dtmf_is_sent_and_is_told_afterwards() -> None:
@@ -227,14 +235,14 @@ def test_a_hangup_ends_the_tone_that_sounds() -> None:
     line = Line().write("D,1,1,-1", "P,1").wait(60)
     assert line.take() == []
     assert line.hangup().take() == [], "the pause behind the tone is not cut short"
-    assert line.wait(0.001).take() == [("H", None)]
+    assert line.wait(0.001 + SLEEP_LATE).take() == [("H", None)]
 
 
 @pytest.mark.parametrize(
     ("hangup", "end"),
     [
         (0.05, 0.05),  # in the quiet time
-        (0.15, 0.15 + 0.25 + 0.35),  # in the first tone: only that is cut
+        (0.15, 0.15 + 0.25 + 0.35 + 3 * SLEEP_LATE),  # in the first tone: only that is cut
         (0.3, 0.3),  # in the pause behind it
         (0.5, 0.5 + 0.25),  # in the last tone
         (0.7, 0.7),  # in the last pause
