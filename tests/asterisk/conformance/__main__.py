@@ -2,8 +2,8 @@
 
 The rule that holds here: a random scenario that fails twice is made short and written to `scenarios/found.txt`, where
 `make test` finds it from then on. One that failed in `make test` gets there by `--keep FILE`, which that test names.
-It is for a machine on which nothing else
-runs: times are held to more than there. The exit status is 1 when anything failed.
+It is for a machine on which nothing else runs: times are held to more than there. The exit status is 1 when anything
+failed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -95,11 +96,11 @@ def _keep_from(path: Path, console: Console) -> int:
 
 
 def _show(trials: list[tuple[str, int, Trial]], console: Console) -> None:
-    table = Table("scenarios", "Asterisk", "run", "differ", "tried again", "median ms", "max ms", "in")
+    table = Table("", "run", "differ", "tried again", "median ms", "max ms", "in", box=box.SIMPLE_HEAD)
     for kind, count, trial in trials:
         worst, name = trial.times.worst
         figures = (count, len(trial.failures), len(trial.retried), f"{trial.times.median:.1f}", f"{worst:.0f}")
-        table.add_row(kind, trial.version, *map(str, figures), name)
+        table.add_row(f"{kind}, {trial.version}", *map(str, figures), name)
     console.print(table)
 
 
