@@ -12,13 +12,17 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from ivrd.cli.options import config_option, plain_errors
 from ivrd.config import App, Config, load
 from ivrd.errors import ConfigError, IvrdError
+
+if TYPE_CHECKING:
+    from ivrd.phone.recording import Recording
+    from ivrd.simulator.sounds import Sounds
 
 __all__ = ["dial"]
 
@@ -43,7 +47,7 @@ __all__ = ["dial"]
 @click.option("--set", "variables", multiple=True, metavar="NAME=VALUE", help="A channel variable; as often as needed.")
 @click.option(
     "--sounds", metavar="DIR", type=click.Path(exists=True, file_okay=False),
-    help="Asterisk's sounds, for prompts' lengths; else any prompt plays a second."
+    help="Asterisk's sounds, for prompts' lengths; else any prompt plays a second, or as in the recording."
 )  # fmt: skip
 @click.option(
     "--audio", metavar="FILE", help="Write what is heard to a .wav; from .wav, .ulaw, .alaw and .slin, no .gsm."
@@ -90,7 +94,6 @@ def _dial(config_path: str, app: str, args: tuple[str, ...], given: Mapping[str,
     from ivrd.cli.terminal import Terminal
     from ivrd.phone import recording, replay
     from ivrd.simulator import script
-    from ivrd.simulator.sounds import DirectorySounds, SoundTable
 
     then = recording.load(given["replay"]) if given["replay"] else None
     steps = script.read(given["keys"] or "") if then is None else replay.script_of(then, given["secret"])
@@ -110,7 +113,7 @@ def _dial(config_path: str, app: str, args: tuple[str, ...], given: Mapping[str,
         args=args or (then.args if then else ()),
         options=given["options"] or (then.options if then else ""),
         variables={**(replay.variables_of(then) if then else {}), **variables},
-        sounds=DirectorySounds(given["sounds"]) if given["sounds"] else SoundTable(),
+        sounds=_sounds(given["sounds"], then),
         steps=steps,
         burst_stall=given["stock"],
         terminal=terminal,
@@ -160,6 +163,15 @@ def _check(app: str, given: Mapping[str, Any], scripted: bool) -> None:
             )
         if path and os.path.isdir(path):
             raise IvrdError(f"--{option} {path}: that is a directory; name a file")
+
+
+def _sounds(directory: str | None, then: Recording | None) -> Sounds:
+    from ivrd.phone import replay
+    from ivrd.simulator.sounds import DirectorySounds, SoundTable
+
+    if directory:
+        return DirectorySounds(directory)
+    return SoundTable() if then is None else replay.sounds_of(then)
 
 
 def _assignment(text: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ digits are covered once a call has a secret; here they are so from its start, fo
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,12 +23,14 @@ from ivrd.simulator.generator import TICK
 from ivrd.simulator.masking import MASK, hide_keys
 from ivrd.simulator.records import KEYS
 from ivrd.simulator.script import PATIENCE_S, Hangup, Patience, Pause, Step, Tap, Wait
+from ivrd.simulator.sounds import DEFAULT_SECONDS, SoundTable
 from ivrd.worker.secrets import COVER, cover_spoken
 from ivrd.worker.session import CALL_ID
 
-__all__ = ["cautions", "differences", "script_of", "variables_of"]
+__all__ = ["cautions", "differences", "script_of", "sounds_of", "variables_of"]
 
 _LEAST_PAUSE_S = 0.001
+_LATE = 0.1  # of a tick, by which an event may be read late
 _OWN = (f"V,{CALL_ID}=", "L,ivrd call ")
 """How lines begin that ivrd itself says, and that tell one call from another."""
 
@@ -47,7 +50,7 @@ def script_of(recording: Recording, secret: str = "") -> list[Step]:
     """
     secrets = iter(_checked(recording, secret))
     lines = _evenly_covered(recording.lines)
-    acts = _heard(lines)
+    acts = [_Act(at, number, Wait(prompt.name)) for prompt, at, number in _played(_queued(lines))]
     for number, line in enumerate(lines):
         if line.kind != "event":
             continue
@@ -123,11 +126,10 @@ class _Queued:
     told: tuple[float, int] = (0.0, 0)
 
 
-def _heard(lines: Sequence[Line]) -> list[_Act]:
-    """Give the prompts that the caller heard, as waits for them; each from when on it could begin, at the next tick.
+def _queued(lines: Sequence[Line]) -> list[_Queued]:
+    """Give the prompts that the app queued, with their fates.
 
-    What an event says of a prompt may stand behind commands that the app gave later, for they cross on the wire. So
-    first each prompt's fate is looked up, and then it is asked when it can have begun.
+    What an event says of a prompt may stand behind commands that the app gave later, for they cross on the wire.
     """
     queued: list[_Queued] = []
     for number, line in enumerate(lines):
@@ -142,19 +144,58 @@ def _heard(lines: Sequence[Line]) -> list[_Act]:
             # The channel is not up, so that none of these was taken.
             for one in queued:
                 one.fate = one.fate or "Z"
-    last = max((number for number, one in enumerate(queued) if one.fate in ("F", "T")), default=-1)
-    # Behind those whose end was told one may have played to the end of the call. One before them was never told of: its
-    # file could not be opened.
+    return queued
+
+
+class _Played(NamedTuple):
+    """A prompt that the caller heard, and from when on it could begin, at the next tick."""
+
+    prompt: _Queued
+    at: float
+    number: int
+
+
+def _played(queued: Sequence[_Queued]) -> list[_Played]:
+    last = _last_told(queued)
+    # Behind those whose end was told one may have played to the end of the call.
     playing = next((one for one in queued[last + 1 :] if not one.fate), None)
-    heard: list[_Act] = []
+    played: list[_Played] = []
     free = (0.0, 0)  # from when on the next one can play
     for one in queued:
         if one.fate in ("F", "T") or one is playing:
-            heard.append(_Act(*max((one.at, one.number), free), Wait(one.name)))
+            played.append(_Played(one, *max((one.at, one.number), free)))
             ended, number = one.told
             # The end of a prompt is told a tick after the next one has begun.
             free = (ended - 2 * TICK, number) if one.fate == "F" else (0.0, 0)
-    return heard
+    return played
+
+
+def _last_told(queued: Sequence[_Queued]) -> int:
+    return max((number for number, one in enumerate(queued) if one.fate in ("F", "T")), default=-1)
+
+
+def sounds_of(recording: Recording) -> SoundTable:
+    """Give the prompts as they were: how long those played that were heard to their end, and which were not there.
+
+    One that was interrupted is taken to go on for another second at least; any other plays as long as an unknown one.
+    """
+    queued = _queued(recording.lines)
+    end = max((line.at for line in recording.lines), default=0.0)
+    whole: dict[str, float] = {}
+    part: dict[str, float] = {}
+    for prompt, at, _ in _played(queued):
+        if prompt.fate == "F":
+            ticks = max(1, math.ceil((prompt.told[0] - at) / TICK - 2 - _LATE))
+            whole[prompt.name] = min(ticks * TICK, whole.get(prompt.name, math.inf))
+        else:
+            heard = (prompt.told[0] if prompt.fate else end) - at
+            part[prompt.name] = max(heard + DEFAULT_SECONDS, part.get(prompt.name, 0.0))
+    return SoundTable(
+        part | whole,
+        missing={line.text[2:] for line in recording.lines if line.kind == "event" and line.text.startswith("Z,")},
+        # Before one whose end was told, one of which nothing was: its file could not be opened.
+        unopenable={one.name for one in queued[: _last_told(queued)] if not one.fate} - whole.keys() - part.keys(),
+    )
 
 
 def variables_of(recording: Recording) -> dict[str, str]:

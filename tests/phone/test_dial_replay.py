@@ -10,6 +10,7 @@ from tests.phone.desk import dial, dial_json
 
 APP = """
 import asyncio
+from ivrd import PromptNotFound
 
 async def account(call):
     number = await call.digits("account", max=6, digit_timeout=1.0)
@@ -28,6 +29,16 @@ async def overtakes(call):
     await call.interrupt()
     await call.queue("a", "b")
     await call.digits(None, max=1, timeout=5)
+
+async def terms(call):
+    try:
+        await call.play("news")
+    except PromptNotFound:
+        await call.set(NEWS="none")
+    played = await call.play("terms", interrupt="#")
+    await call.set(HEARD="no" if played.key else "yes")
+    await call.play("thanks")
+    await call.digits("anything-else", max=1, timeout=3)
 """
 
 
@@ -68,6 +79,20 @@ def test_what_overtakes_its_events_plays_again(desk: Path) -> None:
     call = dial_json(desk, "menu:overtakes", "--replay=call.rec", "--fast")
     assert [one["prompt"] for one in call["heard"]] == ["long", "a", "b"]
     assert (call["problem"], call["differences"]) == ("", [])
+
+
+@pytest.mark.parametrize("keys", ["wait:terms pause:4.5 #", "wait:anything-else pause:1.5 1"])
+def test_prompts_play_as_long_as_they_did_and_are_missing_where_they_were(desk: Path, keys: str) -> None:
+    sounds = desk / "sounds"
+    (sounds / "silence").mkdir(parents=True)
+    for name, seconds in {"terms": 5.0, "thanks": 0.5, "anything-else": 2.0, "silence/10": 10.0}.items():
+        (sounds / f"{name}.ulaw").write_bytes(bytes(int(8000 * seconds)))
+    script = ["--keys", keys, f"--sounds={sounds}", "--save=call.rec"]
+    then = dial_json(desk, "menu:terms", *script, "--fast")
+    now = dial_json(desk, "menu:terms", "--replay=call.rec", "--fast")
+    assert (now["problem"], now["differences"]) == ("", [])
+    assert now["duration"] == pytest.approx(then["duration"], abs=0.1)
+    assert (now["variables"]["NEWS"], now["variables"]["HEARD"]) == ("none", "no" if "4.5" in keys else "yes")
 
 
 def test_a_prompt_with_a_masked_digit_is_known_again(desk: Path) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from ivrd.errors import IvrdError
 from ivrd.phone.recording import Line, Recording
-from ivrd.phone.replay import cautions, differences, script_of, variables_of
+from ivrd.phone.replay import cautions, differences, script_of, sounds_of, variables_of
 from ivrd.simulator import script
+from ivrd.simulator.sounds import Sound
 
 
 def recording(*lines: str, result: str = "", **more: Any) -> Recording:
@@ -68,6 +69,35 @@ def recording(*lines: str, result: str = "", **more: Any) -> Recording:
 def test_what_the_caller_did(lines: list[str], says: str) -> None:
     steps = script_of(recording(*lines))
     assert script.write(steps) == says
+
+
+@pytest.mark.parametrize(
+    ("lines", "seconds"),
+    [
+        # It begins at the tick behind its command and is told of two ticks after its last frame began.
+        (["0 < A,a", "2.04 > F,a"], {"a": 2.0}),
+        (["0.01 < A,a", "2.041 > F,a"], {"a": 2.0}),
+        (["0 < A,a", "0 < A,b", "2.04 > F,a", "2.54 > F,b"], {"a": 2.0, "b": 0.5}),
+        # Whatever held Asterisk up once was not its length.
+        (["0 < A,a", "2.04 > F,a", "3 < A,a", "6 > F,a"], {"a": 2.0}),
+        (["0 < A,a", "3 > 1", "3 < I,x", "3 > T,a"], {"a": 4.0}),
+        (["0 < A,a", "3 > 1", "3 < I,x", "3 > T,a", "5 < A,a", "10.04 > F,a"], {"a": 5.0}),
+        (["0 < A,a", "3 > H"], {"a": 4.0}),
+        (["0 < A,a", "0 < A,b", "1 > T,a", "1 > D,b"], {"a": 2.0, "b": 1.0}),
+        (["0 < A,a", "0 > Z,a", "0 < A,b", "0.02 > F,b"], {"a": None, "b": 0.02}),
+        (["0 < A,a", "0 > Z", "1 < A,b"], {"a": 1.0, "b": 1.0}),
+    ],
+)
+def test_prompts_are_as_they_were(lines: list[str], seconds: dict[str, float | None]) -> None:
+    sounds = sounds_of(recording(*lines))
+    for name, length in seconds.items():
+        found = sounds.find(name)
+        assert (found and found.seconds) == (length and pytest.approx(length)), name
+
+
+def test_a_prompt_that_could_not_be_opened_cannot_be_again() -> None:
+    sounds = sounds_of(recording("0 < A,a", "0 < A,broken", "0 < A,b", "1 > F,a", "2 > F,b"))
+    assert sounds.find("broken") == Sound(None)
 
 
 def test_secret_keys_are_given_back_in_their_order() -> None:
