@@ -105,6 +105,7 @@ FIXED = {
     "logger.conf": """
 [general]
 dateformat = %F %T.%3q
+logger_queue_limit = 100000
 
 [logfiles]
 messages.log => notice,warning,error,verbose(2)
