@@ -45,9 +45,6 @@ _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
 _BATCH_BYTES = MAX_MESSAGE // 2
 _ANSWERS = (Welcome, Kept)
-# Messages that are read before the first of them is obeyed: a worker that was blocked is to see that a call which it
-# was given has been taken back.
-_INBOX = 32
 
 
 class HeldSession(Protocol):
@@ -279,7 +276,8 @@ class Link:
         while True:
             if not self._inbox:
                 await anyio.wait_readable(connection)
-                self._fill_inbox(connection)
+            self._fill_inbox(connection)
+            if not self._inbox:
                 continue
             received = self._inbox.popleft()
             if received is None:
@@ -299,9 +297,9 @@ class Link:
                 await anyio.lowlevel.checkpoint()  # the call that has just begun comes before the next one
 
     def _fill_inbox(self, connection: socket.socket) -> None:
-        """Read what is there, up to a limit."""
+        """Read all that is there: one that was blocked is to see which of its calls have been taken back meanwhile."""
         resets = 0
-        while len(self._inbox) < _INBOX:
+        while not self._inbox or self._inbox[-1] is not None:
             try:
                 data, fds = descriptors.receive(connection, MAX_MESSAGE, DESCRIPTORS_A_CALL)
             except BlockingIOError:
