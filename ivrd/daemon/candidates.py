@@ -12,11 +12,15 @@ __all__ = ["Candidates"]
 
 
 class Candidates:
-    """The workers of one generation, by key, until it is decided what becomes of them."""
+    """The workers of one generation, by key, until it is decided what becomes of them.
+
+    Attributes:
+        rejection: why they cannot be had; "" while nothing is held against them.
+    """
 
     def __init__(self) -> None:
+        self.rejection = ""
         self._wanted: dict[int, bool] = {}  # whether each is ready
-        self._rejection = ""
         self._change = trio.Event()
 
     def __contains__(self, key: int) -> bool:
@@ -25,7 +29,7 @@ class Candidates:
     def begin(self) -> None:
         """Begin with none, and nothing held against them."""
         self._wanted.clear()
-        self._rejection = ""
+        self.rejection = ""
 
     def add(self, key: int) -> None:
         """One is being started."""
@@ -38,15 +42,15 @@ class Candidates:
 
     def reject(self, text: str) -> None:
         """One of them is dead; only the first reason counts."""
-        self._rejection = self._rejection or text
+        self.rejection = self.rejection or text
         self._change.set()
 
     async def verdict(self) -> str:
         """Wait until it is decided; "" when all are ready, else why they cannot be had."""
-        while not self._rejection and not all(self._wanted.values()):
+        while not self.rejection and not all(self._wanted.values()):
             self._change = trio.Event()
             await self._change.wait()
-        return self._rejection
+        return self.rejection
 
     def dismiss(self) -> list[int]:
         """Hand them over to whoever knows what becomes of them; none is left here."""

@@ -201,6 +201,7 @@ class Daemon:
             pool.start()
         for pool in pools:
             await pool.settled.wait()
+        pools = [pool for pool in board.pools.values() if pool.open]  # a reload may have come meanwhile
         failures = {pool.name: pool.problem for pool in pools if pool.problem}
         for name, failure in failures.items():
             log.error("app_not_started", app=name, reason=failure)

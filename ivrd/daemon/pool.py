@@ -86,6 +86,11 @@ class Pool:
             return ""
         return self.failure or "no worker is ready yet"
 
+    @property
+    def rejection(self) -> str:
+        """Why the generation that was prepared cannot be had; "" when nothing is held against it up to now."""
+        return self._candidates.rejection
+
     # What calls ask of it.
 
     def policy(self, fallback: Fallback, close_timeout: float) -> Policy:
@@ -194,6 +199,8 @@ class Pool:
         """A worker goes by itself, because its app cannot go on: see to another one."""
         self.close_seat(worker)
         log.error("app_failed", app=self.name, worker=worker.key, pid=worker.pid, reason=worker.failure)
+        if worker.key in self._candidates:
+            self._candidates.reject(worker.failure)
         self._look.set()
 
     def bury(self, worker: Worker, reason: str, text: str) -> None:
@@ -210,7 +217,7 @@ class Pool:
             calls=len(worker.calls))  # fmt: skip
         if worker.key in self._candidates:
             self._candidates.reject(text)
-        elif not expected:
+        elif not expected and worker.generation <= self.generation:  # those in force are none the worse for a reload
             ready_for = None if worker.ready_at is None else now - worker.ready_at
             wait = self.backoff.died(now, ready_for, random.random())
             if wait:
@@ -251,7 +258,12 @@ class Pool:
             )
             wake = float("inf") if plan.wake is None else plan.wake
             for _ in range(plan.start):
-                if self._hire(self.app, self._board.config.server, self.generation) is None:
+                try:
+                    self._hire(self.app, self._board.config.server, self.generation)
+                except OSError as error:
+                    log.error("worker_not_started", app=self.name, reason=error.strerror)
+                    self.failure = f"no worker could be started: {error.strerror}"
+                    self.backoff.died(trio.current_time(), None, random.random())
                     wake = min(wake, self.backoff.until)
                     break
             for key in plan.retire:
@@ -290,15 +302,9 @@ class Pool:
         states = Counter(worker.state for worker in self.workers.values())
         return states["ready"] >= self.app.pool_min or (bool(self.failure) and not states["starting"])
 
-    def _hire(self, app: App, server: Server, generation: int) -> Worker | None:
+    def _hire(self, app: App, server: Server, generation: int) -> Worker:
         worker = Worker(self._board.next_key(), self, generation, random.random())
-        try:
-            worker.spawn(self._spec(worker.token, app, server))
-        except OSError as error:
-            self.failure = f"no worker could be started: {error.strerror}"
-            log.error("worker_not_started", app=self.name, reason=error.strerror)
-            self.backoff.died(trio.current_time(), None, random.random())
-            return None
+        worker.spawn(self._spec(worker.token, app, server))
         self.add(worker)
         return worker
 
@@ -339,9 +345,10 @@ class Pool:
         """
         self._candidates.begin()
         for _ in range(staffing.wanted(_size(app), self._calls())):
-            worker = self._hire(app, server, self.generation + 1)
-            if worker is None:
-                return self.failure
+            try:
+                worker = self._hire(app, server, self.generation + 1)
+            except OSError as error:
+                return f"no worker could be started: {error.strerror}"
             self._candidates.add(worker.key)
         return await self._candidates.verdict() or None
 
@@ -383,6 +390,7 @@ class Pool:
         for worker in list(self.workers.values()):
             self._retire(worker)
         self._look.set()
+        self.settled.set()  # nobody is to wait for what will not be
 
 
 def _size(app: App) -> Size:

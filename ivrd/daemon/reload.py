@@ -105,6 +105,10 @@ class Reloader:
             raise ReloadError(str(error)) from None
         if (problem := check_descriptors(config, self._limit, self._limit)) is not None:
             raise ReloadError(problem)
+        # What waits for a restart stays as it is for the new workers, too: they are to find our sockets.
+        restart = needs_restart(board.config, config)
+        kept = {key: getattr(board.config.server, key) for key in (name.removeprefix("server.") for name in restart)}
+        config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, **kept))
         before = {name for name, pool in board.pools.items() if pool.open}
         pools = {
             name: board.pools.get(name) or board.add_pool(name, app, open=False) for name, app in config.apps.items()
@@ -120,14 +124,15 @@ class Reloader:
         async with trio.open_nursery() as nursery:
             for name in config.apps:
                 nursery.start_soon(prepare, name)
-        if failures:
+        # One that was warm may have died while another app's were still to be.
+        failures = {name: pools[name].rejection for name in config.apps if pools[name].rejection} | failures
+        if failures or board.draining:
             for name in config.apps:
                 pools[name].abandon()
+            if not failures:
+                raise ReloadError("ivrd is stopping: nothing is reloaded")
             raise ReloadError("\n".join(f"app {name} does not start: {why}" for name, why in failures.items()))
-
-        restart = needs_restart(board.config, config)
-        kept = {key: getattr(board.config.server, key) for key in (name.removeprefix("server.") for name in restart)}
-        board.configure(msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, **kept)))
+        board.configure(config)
         board.metrics.set_apps(list(config.apps))
         for name, app in config.apps.items():
             board.pools[name] = pools[name]  # its last workers may just have died, and it have been struck out

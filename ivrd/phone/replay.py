@@ -140,6 +140,8 @@ def _queued(lines: Sequence[Line]) -> list[_Queued]:
             found = next((one for one in queued if one.name == data and not one.fate), None)
             if found is not None:
                 found.fate, found.told = letter, (line.at, number)
+        elif line.kind == "event" and line.text == "I,HANGUP" and (playing := _playing(queued)) is not None:
+            playing.fate, playing.told = "T", (line.at, number)  # its end is not told any more
         elif line.kind == "event" and line.text == "Z":
             # The channel is not up, so that none of these was taken.
             for one in queued:
@@ -156,9 +158,7 @@ class _Played(NamedTuple):
 
 
 def _played(queued: Sequence[_Queued]) -> list[_Played]:
-    last = _last_told(queued)
-    # Behind those whose end was told one may have played to the end of the call.
-    playing = next((one for one in queued[last + 1 :] if not one.fate), None)
+    playing = _playing(queued)
     played: list[_Played] = []
     free = (0.0, 0)  # from when on the next one can play
     for one in queued:
@@ -170,6 +170,11 @@ def _played(queued: Sequence[_Queued]) -> list[_Played]:
     return played
 
 
+def _playing(queued: Sequence[_Queued]) -> _Queued | None:
+    """Give the one that still plays behind those whose end was told, if there is one."""
+    return next((one for one in queued[_last_told(queued) + 1 :] if not one.fate), None)
+
+
 def _last_told(queued: Sequence[_Queued]) -> int:
     return max((number for number, one in enumerate(queued) if one.fate in ("F", "T")), default=-1)
 
@@ -179,7 +184,7 @@ def sounds_of(recording: Recording) -> SoundTable:
 
     One that was interrupted is taken to go on for another second at least; any other plays as long as an unknown one.
     """
-    queued = _queued(recording.lines)
+    queued = _queued(_evenly_covered(recording.lines))
     end = max((line.at for line in recording.lines), default=0.0)
     whole: dict[str, float] = {}
     part: dict[str, float] = {}
@@ -193,9 +198,13 @@ def sounds_of(recording: Recording) -> SoundTable:
     return SoundTable(
         part | whole,
         missing={line.text[2:] for line in recording.lines if line.kind == "event" and line.text.startswith("Z,")},
-        # Before one whose end was told, one of which nothing was: its file could not be opened.
-        unopenable={one.name for one in queued[: _last_told(queued)] if not one.fate} - whole.keys() - part.keys(),
+        unopenable=set() if recording.dropped else _unopenable(queued) - whole.keys() - part.keys(),
     )
+
+
+def _unopenable(queued: Sequence[_Queued]) -> set[str]:
+    """Give those of which nothing was told, before one whose end was: their files could not be opened."""
+    return {one.name for one in queued[: _last_told(queued)] if not one.fate}
 
 
 def variables_of(recording: Recording) -> dict[str, str]:

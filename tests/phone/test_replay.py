@@ -86,6 +86,9 @@ def test_what_the_caller_did(lines: list[str], says: str) -> None:
         (["0 < A,a", "0 < A,b", "1 > T,a", "1 > D,b"], {"a": 2.0, "b": 1.0}),
         (["0 < A,a", "0 > Z,a", "0 < A,b", "0.02 > F,b"], {"a": None, "b": 0.02}),
         (["0 < A,a", "0 > Z", "1 < A,b"], {"a": 1.0, "b": 1.0}),
+        # What played when the caller hung up is not told of, nor is it among those that the channel then refuses.
+        (["0 < A,a", "30 > I,HANGUP", "30.1 < A,b", "30.1 > Z"], {"a": 31.0, "b": 1.0}),
+        (["0 < A,digits/7", "1 < A,b", "0.5 > F,digits/****", "2 > F,b"], {"digits/7": 1.0}),
     ],
 )
 def test_prompts_are_as_they_were(lines: list[str], seconds: dict[str, float | None]) -> None:
@@ -98,6 +101,11 @@ def test_prompts_are_as_they_were(lines: list[str], seconds: dict[str, float | N
 def test_a_prompt_that_could_not_be_opened_cannot_be_again() -> None:
     sounds = sounds_of(recording("0 < A,a", "0 < A,broken", "0 < A,b", "1 > F,a", "2 > F,b"))
     assert sounds.find("broken") == Sound(None)
+
+
+def test_a_prompt_whose_end_is_not_in_the_recording_can_be_opened() -> None:
+    sounds = sounds_of(recording("0 < A,a", "3 < A,b", "4 > F,b", dropped=2))
+    assert sounds.find("a") == Sound(1.0)
 
 
 def test_secret_keys_are_given_back_in_their_order() -> None:
