@@ -184,6 +184,10 @@ def _assignment(text: str) -> tuple[str, str]:
 def _configured(config_path: str, app: str, given: Mapping[str, Any]) -> App:
     if ":" in app:
         return App(handler=app, path=os.getcwd(), backend=given["backend"] or "asyncio", lifespan=given["lifespan"])
+    if not os.path.exists(config_path):
+        raise ConfigError(
+            f"{config_path} is not there to find app {app!r} in: name one with --config FILE, or dial module:function"
+        )
     config: Config = load(config_path)
     if app not in config.apps:
         raise ConfigError(f"{config_path} has no app {app!r}: it has {', '.join(config.apps)}; or dial module:function")

@@ -18,6 +18,10 @@ def _tell_without_effect(config: Config) -> None:
         click.echo(f"ivrd: {line}", err=True)
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 @click.command()
 @config_option
 def serve(config_path: str) -> None:
@@ -75,6 +79,7 @@ def check(config_path: str) -> None:
         config = load(config_path)
         _tell_without_effect(config)
         _, warnings = config.server.allowed_uids()
+        warnings += config.server.missing_directories()
         for warning in warnings:
             click.echo(f"ivrd: warning: {warning}", err=True)
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -84,4 +89,5 @@ def check(config_path: str) -> None:
                 problems.append(f"app {name}: {problem}")
         if problems:
             fail("\n".join(problems))
-        click.echo(f"{config_path}: {len(config.apps)} app{'s' if len(config.apps) > 1 else ''}, all well")
+        verdict = f"{_count(len(warnings), 'warning')}, otherwise well" if warnings else "all well"
+        click.echo(f"{config_path}: {_count(len(config.apps), 'app')}, {verdict}")

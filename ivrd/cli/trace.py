@@ -6,6 +6,8 @@ is said. A file is readable by its owner only and can be played again with `ivrd
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from ivrd.cli.client import ask_all
@@ -30,6 +32,8 @@ def trace(config_path: str, call_id: str, next_call: bool, app: str, path: str |
         fail("say which call: its ID (`ivrd calls` lists them), or --next, or --app APP for that app's next one", 2)
     recording = Recording(app=app, lines=[])
     ladder = Ladder()
+    if not call_id and sys.stderr.isatty():
+        click.echo("ivrd: waiting for the next call; Ctrl-C ends it", err=True)
     with plain_errors():
         try:
             for answer in ask_all(config_path, wire.Trace(id=call_id, app=app), patience=None):

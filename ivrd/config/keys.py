@@ -116,6 +116,15 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
                 )
         return frozenset(uids), warnings
 
+    def missing_directories(self) -> list[str]:
+        """Give one line of warning for each directory of a socket that is not there; `ivrd serve` makes none."""
+        places = {os.path.dirname(getattr(self, key)): key for key in ("control_socket", "worker_socket", "socket")}
+        return [
+            f"server.{key}: the directory {place} does not exist; create it, owned by the user that runs `ivrd serve`"
+            for place, key in places.items()
+            if not os.path.isdir(place)
+        ]
+
 
 class App(msgspec.Struct, frozen=True, kw_only=True):
     """One `[apps.NAME]` table. A relative `path` was resolved against the file's directory."""

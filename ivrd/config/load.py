@@ -290,7 +290,7 @@ class _Check:
             socket = values.get(key, getattr(defaults, key))
             if socket in taken:
                 self._problem(
-                    (*path, key), f"{one_line(socket)} is {taken[socket]} already; give each socket its own path"
+                    (*path, key), f"{one_line(socket)} is the path of {taken[socket]}; give each socket its own"
                 )
             taken.setdefault(socket, key)
 

@@ -330,7 +330,7 @@ class Pool:
         if (seat := self.desk.seats.get(worker.key)) is not None:
             seat.open = False
         log.info("worker_retires", app=self.name, worker=worker.key, pid=worker.pid, calls=len(worker.calls),
-                 reason=self._recycling.reason(worker.key) or "replaced")  # fmt: skip
+                 reason=self._recycling.reason(worker.key) or ("replaced" if self.open else "closed"))  # fmt: skip
         worker.retire()
 
     async def prepare(self, app: App, server: Server) -> str | None:

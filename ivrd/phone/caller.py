@@ -273,7 +273,11 @@ class Ivr:
         Raises:
             AppLoadError: there is no such function.
             IvrdError: there is no such app, or a setting makes no sense.
+            TypeError: an argument is no text.
         """
+        for number, arg in enumerate(args, 1):
+            if not isinstance(arg, str):
+                raise TypeError(f"argument {number} is {arg!r}, but a dialplan passes text: dial with {str(arg)!r}")
         steps = script.read(keys)
         name, settled, handler, lifespan = find_app(app, settings, self._backend, self._config, self._imports)
         world = self._world_of(settled.backend)

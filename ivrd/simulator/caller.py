@@ -56,9 +56,11 @@ class SimulatedCall(ABC):
         """
         for key in keys:
             now = self.now()
+            over = self.channel.ended is not None
             self.channel.key(key, now)
-            self.keys.append((now, key))
-            self._settle(now)
+            if not over:
+                self.keys.append((now, key))
+                self._settle(now)
 
     def hangup(self) -> None:
         """Hang up. With option `i` or `d` the call stays until the app ends it."""

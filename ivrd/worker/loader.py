@@ -49,13 +49,15 @@ def load(app: App) -> tuple[Handler, Lifespan]:
 
 def _function(key: str, name: str, takes: str, *args: object) -> Any:
     module_name, _, path = name.partition(":")
+    if not module_name or not path:
+        raise AppLoadError(f"{key} {name!r}: write module:function")
     try:
         found: Any = importlib.import_module(module_name)
     except BaseException as error:
-        raise AppLoadError(
-            f"{key} {name!r}: importing {module_name} raised {_in_a_line(error)}; "
-            f"see that the app's path and the installed packages are right"
-        ) from error
+        hint = "see that the app's path and the installed packages are right"
+        if not isinstance(error, ImportError):
+            hint = "mend the module; an import must not end its process" if isinstance(error, SystemExit) else "mend it"
+        raise AppLoadError(f"{key} {name!r}: importing {module_name} raised {_in_a_line(error)}; {hint}") from error
     holder = module_name
     for part in path.split("."):
         try:

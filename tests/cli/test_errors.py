@@ -131,6 +131,45 @@ def test_an_import_that_ends_its_process(tmp_path: Path, source: str, words: str
     assert words in one_line(done)
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("def (:\n", "SyntaxError: invalid syntax (bad.py, line 1); mend it"),
+        ("import sys\nsys.exit(3)\n", "SystemExit: 3; mend the module; an import must not end its process"),
+        ("import no_such_module\n", "see that the app's path and the installed packages are right"),
+    ],
+)
+def test_an_import_that_fails_says_where_to_look(tmp_path: Path, source: str, words: str) -> None:
+    (tmp_path / "bad.py").write_text(source)
+    done = ivrd("check", "--config", config(tmp_path, '[apps.a]\nhandler = "bad:main"'))
+    assert done.returncode == 1
+    assert words in one_line(done)
+
+
+def test_check_warns_of_a_directory_for_the_sockets_that_is_missing(tmp_path: Path) -> None:
+    path = Path(config(tmp_path))
+    path.write_text(path.read_text().replace(str(tmp_path / "control"), str(tmp_path / "elsewhere" / "control")))
+    done = ivrd("check", "--config", str(path))
+    assert done.returncode == 0
+    assert "warning: server.control_socket: the directory" in one_line(done)
+    assert done.stdout.endswith("1 app, 1 warning, otherwise well\n")
+
+
+@pytest.mark.parametrize(
+    ("app", "words"),
+    [
+        (":", "handler ':': write module:function"),
+        (":main", "handler ':main': write module:function"),
+        ("menu", "or dial module:function"),
+        ("menu.py", "or dial module:function"),
+    ],
+)
+def test_what_cannot_be_dialled(tmp_path: Path, app: str, words: str) -> None:
+    done = ivrd("dial", app, "--config", str(tmp_path / "none.toml"), "--keys", "1")
+    assert done.returncode != 0
+    assert words in one_line(done)
+
+
 def test_check_says_that_all_is_well(tmp_path: Path) -> None:
     done = ivrd("check", "--config", config(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")

@@ -93,7 +93,7 @@ def test_structure(text: str, line: str) -> None:
         (
             "socket = '/run/ivrd/workers.sock'",
             None,
-            "'/run/ivrd/workers.sock' is socket already; give each socket its own",
+            "'/run/ivrd/workers.sock' is the path of socket; give each socket its own",
         ),
         (f"control_socket = '/{'s' * 107}'", f"'/{'s' * 55}...", "give a path of at most 107 bytes: more does not fit"),
     ],

@@ -244,7 +244,7 @@ async def test_one_who_does_not_look_holds_up_nothing_and_misses_nothing_untold(
 async def test_what_cannot_be_traced_is_one_line(ivrd: Service) -> None:
     for args, says in (
         (["nope"], "ivrd: there is no live call 'nope'; `ivrd calls` lists them"),
-        (["--app", "nope"], "ivrd: there is no app 'nope' that takes calls"),
+        (["--app", "nope"], "ivrd: there is no app 'nope'; there is "),
         ([], "ivrd: say which call"),
         (["x", "--next"], "ivrd: say which call"),
     ):
