@@ -106,6 +106,8 @@ def bench(config_path: str, app: str, args: tuple[str, ...], **given: Any) -> No
         sounds: Sounds = DirectorySounds(given["sounds"]) if given["sounds"] else SoundTable()
         argv = [find_shim(), f"--socket={load(config_path).server.socket}", app, *args]
         before = _status(config_path)
+        if app not in (known := [each.name for each in before.apps if each.open]):
+            raise IvrdError(f"the daemon has no app {app!r}: it has {', '.join(known)}")
         report = trio.run(_run, config_path, app, argv, steps, sounds, before, given)
     if given["as_json"]:
         click.echo(msgspec.json.format(msgspec.json.encode(report)).decode())

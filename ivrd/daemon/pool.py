@@ -222,6 +222,8 @@ class Pool:
             wait = self.backoff.died(now, ready_for, random.random())
             if wait:
                 self.failure = text
+                if self._hopeless():
+                    self._send_on(Status.CRASHED, f"app {self.name} has no worker that starts: {text}")
                 log.warning("app_backs_off", app=self.name, seconds=round(wait, 1), failures=self.backoff.failures)
         self._look.set()
         self._left.set()
@@ -385,12 +387,16 @@ class Pool:
     def close(self) -> None:
         """Take no new calls, send on those that wait, and let the workers go after their last one."""
         self.open = False
-        for call_id in self.desk.line():
-            self._board.calls[call_id].tell(TurnedAway(Status.UNKNOWN_APP, f"ivrd has no app {self.name!r} any more"))
+        self._send_on(Status.UNKNOWN_APP, f"ivrd has no app {self.name!r} any more")
         for worker in list(self.workers.values()):
             self._retire(worker)
         self._look.set()
         self.settled.set()  # nobody is to wait for what will not be
+
+    def _send_on(self, status: Status, reason: str) -> None:
+        """Turn away those that wait."""
+        for call_id in self.desk.line():
+            self._board.calls[call_id].tell(TurnedAway(status, reason))
 
 
 def _size(app: App) -> Size:

@@ -247,3 +247,19 @@ async def test_to_drain_twice_is_to_drain_once() -> None:
         await all_ended(live)
         await in_thread(rig.service.wait)
         assert {call.variables["IVRD_STATUS"] for call in live} == {"OK"}
+
+
+async def test_who_waits_for_an_app_that_will_not_start_in_time_is_sent_on_at_once() -> None:
+    # Its fifth failure makes it wait for 8 s, and by then this caller has waited for some 4 s.
+    async with open_rig(ONE + "queue_timeout = 7.9\n", files={"x.py": SWITCHED}) as rig:
+        (worker,) = await in_thread(rig.service.workers, "x")
+        (rig.service.apps / "broken").touch()
+        os.kill(worker, signal.SIGKILL)
+        await in_thread(rig.service.wait_lines, "app_backs_off", 4)
+        call = rig.dial("x")
+        await call.ended(30)
+        assert call.variables["IVRD_STATUS"] == "CRASHED"
+        (line,) = await in_thread(rig.service.wait_lines, "ivrd_call")
+        assert "has no worker that starts" in line["detail"]
+        assert "a dependency is missing" in line["detail"]
+        assert line["duration"] < 7.5

@@ -40,6 +40,7 @@ async def account(call):
     await call.set(NUMBER=await call.digits("account", max=2, timeout=30, digit_timeout=30))
 """
 APPS = "".join(f'[apps.{name}]\nhandler = "menu:{name}"\nworkers = 1\n' for name in ("main", "work", "boom", "account"))
+APPS += '[apps.full]\nhandler = "menu:main"\nworkers = 1\nconcurrency = 1\nqueue = 0\n'
 APPS += '[apps.short_lived]\nhandler = "menu:short_lived"\nworkers = 1\nmax_calls_per_worker = 5\n'
 
 
@@ -145,12 +146,15 @@ def test_the_table_and_the_status_tell_of_callers_who_waited_in_vain(ivrd: Servi
     assert done.stderr.strip() == "ivrd: 3 times: the caller waited 4 s in vain for prompt 'goodbye'"
 
 
-def test_an_app_that_fails_and_one_that_is_not_there(ivrd: Service) -> None:
+def test_an_app_that_fails_one_that_is_full_and_one_that_is_not_there(ivrd: Service) -> None:
     report = json.loads(run(ivrd, "bench", "boom", "-n", "4", "-r", "50", "--json").stdout)
     assert report["results"] == {"app_error": 4}
     assert report["figures"]["outcomes"] == {"hungup_by_app": 4}
-    report = json.loads(run(ivrd, "bench", "nope", "-n", "2", "-r", "50", "--json", status=1).stdout)
-    assert (report["figures"]["answered"], report["figures"]["refused"]) == (0, {"UNKNOWN_APP": 2})
+    script = ("--keys", "hangup:3")
+    report = json.loads(run(ivrd, "bench", "full", "-n", "3", "-r", "50", *script, "--json", status=1).stdout)
+    assert (report["figures"]["answered"], report["figures"]["refused"]) == (1, {"OVERLOADED": 2})
+    done = run(ivrd, "bench", "nope", status=1)
+    assert done.stderr == "ivrd: the daemon has no app 'nope': it has main, work, boom, account, full, short_lived\n"
 
 
 def test_no_daemon_is_one_line(tmp_path: Path) -> None:
