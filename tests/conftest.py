@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Generator, Iterator
@@ -27,6 +28,9 @@ GRACE_S = float(
 # Examples are slow now and then because the machine is busy, which is no failure; pytest-timeout catches hangs.
 hypothesis.settings.register_profile("ivrd", deadline=None)
 hypothesis.settings.load_profile("ivrd")
+
+# A shell starts what is to run in the background with SIGINT ignored, and so would be what tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def held_by_this_process() -> Held:

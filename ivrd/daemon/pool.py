@@ -22,10 +22,10 @@ from ivrd.descriptors import Stdio, close_all
 from ivrd.errors import WireError
 from ivrd.rules import staffing
 from ivrd.rules.backoff import Backoff
-from ivrd.rules.life import Admitted, Policy, TurnedAway
+from ivrd.rules.life import Admitted, TurnedAway
 from ivrd.rules.routing import Desk, Seat
 from ivrd.rules.staffing import Member, Size
-from ivrd.wire.hello import Fallback, Status
+from ivrd.wire.hello import Status
 from ivrd.wire.messages import DESCRIPTORS_A_CALL, Held, Report, Tally, WorkerSpec
 
 from .candidates import Candidates
@@ -92,19 +92,6 @@ class Pool:
         return self._candidates.rejection
 
     # What calls ask of it.
-
-    def policy(self, fallback: Fallback, close_timeout: float) -> Policy:
-        """What the configuration says about the ends of a call of this app."""
-        return Policy(
-            fallback=fallback,
-            on_overload=self.app.on_overload,
-            on_crash=self.app.on_crash,
-            on_error=self.app.on_error,
-            on_timeout=self.app.on_timeout,
-            queue_timeout=self.app.queue_timeout,
-            max_duration=self.app.max_duration,
-            close_timeout=close_timeout,
-        )
 
     def enter(self, call_id: str) -> Admitted | TurnedAway:
         """Let a call into the line, or say why not."""

@@ -25,8 +25,8 @@ from ivrd.observe.arguments import machine_id, shown
 from ivrd.observe.logging import Format
 from ivrd.observe.metrics import Metrics
 from ivrd.observe.repeats import Repeats
-from ivrd.rules.life import Fact, Life, TurnedAway
-from ivrd.wire.hello import Hello, Status
+from ivrd.rules.life import Fact, Life, Policy, TurnedAway
+from ivrd.wire.hello import Fallback, Hello, Status
 from ivrd.wire.messages import HeldCall, Result, Tally
 
 from .calls import Call
@@ -143,7 +143,7 @@ class Switchboard:
             transport: how it came.
         """
         call_id = f"{self._prefix}-{next(self._numbers)}"
-        life = Life(pool.policy(hello.fallback, self.config.server.close_timeout), trio.current_time())
+        life = Life(self._policy(pool.app, hello.fallback), trio.current_time())
         args = tuple(arg.encode("utf-8", "surrogateescape") for arg in hello.args)
         call = Call(call_id, pool, stdio, life, args=args, started=time.time(), transport=transport, shim=shim)
         channel = self._enter(call)
@@ -152,6 +152,19 @@ class Switchboard:
         call.tell(self._welcome(pool, call_id))
         pool.kick()
         self.floor.start_soon(self._run, call, channel)
+
+    def _policy(self, app: App, fallback: Fallback) -> Policy:
+        """What the configuration says about the ends of a call."""
+        return Policy(
+            fallback=fallback,
+            on_overload=app.on_overload,
+            on_crash=app.on_crash,
+            on_error=app.on_error,
+            on_timeout=app.on_timeout,
+            queue_timeout=app.queue_timeout,
+            max_duration=app.max_duration,
+            close_timeout=self.config.server.close_timeout,
+        )
 
     def _enter(self, call: Call) -> tuple[int, int]:
         # In the books at once: it may end before its task has begun.
@@ -178,7 +191,7 @@ class Switchboard:
             stdio.close()  # it comes late: the shim has brought the call before it, and another worker has it
             worker.drop(held.id)
             return
-        policy = pool.policy("hangup", self.config.server.close_timeout)
+        policy = self._policy(pool.app, "hangup")
         if held.max_duration is not None:
             # A limit that was lowered meanwhile is for calls that begin now.
             policy = replace(policy, max_duration=held.max_duration)
