@@ -41,16 +41,15 @@ class Candidates:
         self._change.set()
 
     def reject(self, text: str) -> None:
-        """One of them is dead; only the first reason counts."""
+        """One of them is dead, or was not to be had; only the first reason counts."""
         self.rejection = self.rejection or text
         self._change.set()
 
-    async def verdict(self) -> str:
-        """Wait until it is decided; "" when all are ready, else why they cannot be had."""
+    async def decided(self) -> None:
+        """Wait until all are ready, or there is a `rejection`."""
         while not self.rejection and not all(self._wanted.values()):
             self._change = trio.Event()
             await self._change.wait()
-        return self.rejection
 
     def dismiss(self) -> list[int]:
         """Hand them over to whoever knows what becomes of them; none is left here."""

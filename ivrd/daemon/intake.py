@@ -76,7 +76,7 @@ class Intake:
             if board.draining:
                 raise _Refusal("draining", Status.DRAINING, "ivrd is stopping")
             if pool is None:
-                known = ", ".join(name for name, pool in board.pools.items() if pool.open)
+                known = ", ".join(pool.name for pool in board.open_pools)
                 reason = f"ivrd has no app {hello.app[:64]!r}; it has {known}"
                 raise _Refusal("unknown_app", Status.UNKNOWN_APP, reason)
             fds, taken = [], fds  # `adopt` closes them where it refuses them

@@ -196,12 +196,12 @@ class Daemon:
         self._reunited.set()
         # Calls that came while there was no daemon wait in the backlog.
         await doors.start(sockets.accept_for_ever, shims, Intake(board).take)
-        pools = [pool for pool in board.pools.values() if pool.open]
+        pools = board.open_pools
         for pool in pools:
             pool.start()
         for pool in pools:
             await pool.settled.wait()
-        pools = [pool for pool in board.pools.values() if pool.open]  # a reload may have come meanwhile
+        pools = board.open_pools  # a reload may have come meanwhile
         failures = {pool.name: pool.problem for pool in pools if pool.problem}
         for name, failure in failures.items():
             log.error("app_not_started", app=name, reason=failure)

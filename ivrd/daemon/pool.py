@@ -95,13 +95,14 @@ class Pool:
 
     def enter(self, call_id: str) -> Admitted | TurnedAway:
         """Let a call into the line, or say why not."""
-        if self._hopeless():
-            return TurnedAway(Status.CRASHED, f"app {self.name} has no worker that starts: {self.failure}")
-        return self.desk.admit(call_id)
+        return self._hopeless() or self.desk.admit(call_id)
 
-    def _hopeless(self) -> bool:
+    def _hopeless(self) -> TurnedAway | None:
+        """Why nobody need wait, where no worker will be there in time."""
         waits = self.backoff.until - trio.current_time() > self.app.queue_timeout
-        return waits and not any(worker.state in ("starting", "ready") for worker in self.workers.values())
+        if waits and not any(worker.state in ("starting", "ready") for worker in self.workers.values()):
+            return TurnedAway(Status.CRASHED, f"app {self.name} has no worker that starts: {self.failure}")
+        return None
 
     def kick(self) -> None:
         """Give out the free places."""
@@ -209,8 +210,8 @@ class Pool:
             wait = self.backoff.died(now, ready_for, random.random())
             if wait:
                 self.failure = text
-                if self._hopeless():
-                    self._send_on(Status.CRASHED, f"app {self.name} has no worker that starts: {text}")
+                if (hopeless := self._hopeless()) is not None:
+                    self._send_on(hopeless)
                 log.warning("app_backs_off", app=self.name, seconds=round(wait, 1), failures=self.backoff.failures)
         self._look.set()
         self._left.set()
@@ -322,24 +323,22 @@ class Pool:
                  reason=self._recycling.reason(worker.key) or ("replaced" if self.open else "closed"))  # fmt: skip
         worker.retire()
 
-    async def prepare(self, app: App, server: Server) -> str | None:
-        """Warm a new generation beside the one in force.
+    async def prepare(self, app: App, server: Server) -> None:
+        """Warm a new generation beside the one in force, until all of it is ready or `rejection` says why it is not.
 
         Args:
             app: the configuration that it is to run with.
             server: the part of it that is for all apps.
-
-        Returns:
-            None when all of it is ready, else why it is not; then call `abandon`.
         """
         self._candidates.begin()
         for _ in range(staffing.wanted(_size(app), self._calls())):
             try:
                 worker = self._hire(app, server, self.generation + 1)
             except OSError as error:
-                return f"no worker could be started: {error.strerror}"
+                self._candidates.reject(f"no worker could be started: {error.strerror}")
+                return
             self._candidates.add(worker.key)
-        return await self._candidates.verdict() or None
+        await self._candidates.decided()
 
     def commit(self, app: App) -> None:
         """Put the prepared generation in the place of the old one, whose workers finish what they have."""
@@ -374,16 +373,16 @@ class Pool:
     def close(self) -> None:
         """Take no new calls, send on those that wait, and let the workers go after their last one."""
         self.open = False
-        self._send_on(Status.UNKNOWN_APP, f"ivrd has no app {self.name!r} any more")
+        self._send_on(TurnedAway(Status.UNKNOWN_APP, f"ivrd has no app {self.name!r} any more"))
         for worker in list(self.workers.values()):
             self._retire(worker)
         self._look.set()
         self.settled.set()  # nobody is to wait for what will not be
 
-    def _send_on(self, status: Status, reason: str) -> None:
+    def _send_on(self, why: TurnedAway) -> None:
         """Turn away those that wait."""
         for call_id in self.desk.line():
-            self._board.calls[call_id].tell(TurnedAway(status, reason))
+            self._board.calls[call_id].tell(why)
 
 
 def _size(app: App) -> Size:

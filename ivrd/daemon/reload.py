@@ -109,23 +109,21 @@ class Reloader:
         restart = needs_restart(board.config, config)
         kept = {key: getattr(board.config.server, key) for key in (name.removeprefix("server.") for name in restart)}
         config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, **kept))
-        before = {name for name, pool in board.pools.items() if pool.open}
+        before = {pool.name for pool in board.open_pools}
         pools = {
             name: board.pools.get(name) or board.add_pool(name, app, open=False) for name, app in config.apps.items()
         }
-        failures: dict[str, str] = {}
 
         async def prepare(name: str) -> None:
-            failure = await pools[name].prepare(config.apps[name], config.server)
-            if failure is not None:
-                failures[name] = failure
+            await pools[name].prepare(config.apps[name], config.server)
+            if pools[name].rejection:
                 nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
             for name in config.apps:
                 nursery.start_soon(prepare, name)
-        # One that was warm may have died while another app's were still to be.
-        failures = {name: pools[name].rejection for name in config.apps if pools[name].rejection} | failures
+        # Asked only now, for one that was warm may have died while another app's were still to be.
+        failures = {name: pools[name].rejection for name in config.apps if pools[name].rejection}
         if failures or board.draining:
             for name in config.apps:
                 pools[name].abandon()

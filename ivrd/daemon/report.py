@@ -116,7 +116,7 @@ def snapshot(board: Switchboard) -> Snapshot:
 
 def health(board: Switchboard) -> Health:
     """Whether each app takes calls."""
-    apps = {name: pool.problem for name, pool in board.pools.items() if pool.open}
+    apps = {pool.name: pool.problem for pool in board.open_pools}
     return Health(apps=apps, problem="draining" if board.draining else "")
 
 

@@ -124,6 +124,11 @@ class Switchboard:
         pool = self.pools.get(app)
         return pool if pool is not None and pool.open else None
 
+    @property
+    def open_pools(self) -> list[Pool]:
+        """The pools that new calls come into."""
+        return [pool for pool in self.pools.values() if pool.open]
+
     def knows(self, stdio: Stdio) -> bool:
         """Whether a call on this channel is in the books already.
 

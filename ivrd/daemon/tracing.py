@@ -77,7 +77,7 @@ async def _find(board: Switchboard, request: wire.Trace, tap: Tap) -> Call | str
     """Find the call and put the tap on it; or say why that cannot be."""
     if not request.id:
         if request.app and board.pool(request.app) is None:
-            known = ", ".join(name for name, pool in board.pools.items() if pool.open)
+            known = ", ".join(pool.name for pool in board.open_pools)
             return f"there is no app {request.app!r}; there is {known}"
         return await _next_call(board, request.app, tap)
     call = board.calls.get(request.id)
